@@ -1,0 +1,102 @@
+"""Addresses and page descriptions: links to the repository, Binder and Colab, what a shared link shows, sitemap, 404.
+
+A page writes `<repo:CONTRIBUTING.md>`, `[Colab](colab:notebooks/still-life.ipynb)` or
+`[Binder](binder:notebooks/still-life.ipynb)`; the address comes from `_config.yml` by scripts/address.py.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+from address import Address  # noqa: E402
+
+LENGTH = 200
+NOT_FOUND = (Path(__file__).parent / "404.html").read_text(encoding="utf-8")
+
+
+def configure(app: Sphinx, config) -> None:
+    here = Address.read(Path(app.confdir) / "_config.yml")
+    config.html_baseurl = here.site
+    config.myst_url_schemes = {
+        "http": None,
+        "https": None,
+        "mailto": None,
+        "repo": f"{here.repository}/blob/{here.branch}/{{{{path}}}}",
+        "binder": f"{here.binder}?urlpath=lab/tree/{{{{path}}}}",
+        "colab": f"{here.colab}/{{{{path}}}}",
+    }
+
+
+def resolve_substitutions(app: Sphinx, docname: str, source: list[str]) -> None:
+    """`{{ repository }}`, `{{ folder }}` and `{{ site }}` in a page, code blocks included."""
+    here = Address.read(Path(app.confdir) / "_config.yml")
+    for name, value in {"repository": here.repository, "folder": here.name, "site": here.site}.items():
+        source[0] = source[0].replace(f"{{{{ {name} }}}}", value)
+
+
+def describe(doctree: nodes.document) -> str:
+    """The page's own `description`, or the start of its first paragraph."""
+    for meta in doctree.findall(nodes.meta):
+        if meta.get("name") == "description":
+            return meta["content"]
+    for paragraph in doctree.findall(nodes.paragraph):
+        if isinstance(paragraph.parent, nodes.section):
+            text = re.sub(r"\s+", " ", paragraph.astext()).strip()
+            if len(text) > 40:
+                return text if len(text) <= LENGTH else text[: text.rfind(" ", 0, LENGTH)].rstrip(",;:. ") + " …"
+    return ""
+
+
+def add_metadata(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    if doctree is None:
+        return
+    base, title = app.config.html_baseurl, re.sub(r"<[^>]+>", "", context.get("title", ""))
+    text = describe(doctree)
+    tags = {"og:type": "article", "og:site_name": app.config.html_title or app.config.project, "og:title": title}
+    tags["og:url"] = f"{base}{pagename}.html"
+    if text:
+        tags["og:description"] = text
+    if (Path(app.confdir) / "book/_static/social.png").exists():
+        tags["og:image"] = f"{base}_static/social.png"
+        context["metatags"] = context.get("metatags", "") + '\n<meta name="twitter:card" content="summary_large_image" />'
+    lines = [f'<meta property="{key}" content="{escape(value)}" />' for key, value in tags.items()]
+    if text and 'name="description"' not in context.get("metatags", ""):
+        lines.append(f'<meta name="description" content="{escape(text)}" />')
+    context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines)
+
+
+def mark_chinese(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Table cells in Chinese say so, for speech and for the choice of typeface."""
+    if "body" in context:
+        context["body"] = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', context["body"])
+
+
+def write_files(app: Sphinx, exception: Exception | None) -> None:
+    if exception is not None or app.builder.format != "html":
+        return
+    base, out = app.config.html_baseurl, Path(app.outdir)
+    pages = "".join(f"  <url><loc>{escape(base)}{name}.html</loc></url>\n" for name in sorted(app.env.found_docs))
+    (out / "sitemap.xml").write_text(
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
+        f"{pages}</urlset>\n",
+        encoding="utf-8",
+    )
+    (out / "404.html").write_text(NOT_FOUND.replace("{{ site }}", base), encoding="utf-8")
+    (out / ".nojekyll").write_text("", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("config-inited", configure, priority=100)
+    app.connect("source-read", resolve_substitutions)
+    app.connect("html-page-context", add_metadata, priority=600)
+    app.connect("html-page-context", mark_chinese)
+    app.connect("build-finished", write_files)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

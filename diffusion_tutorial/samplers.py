@@ -1,0 +1,420 @@
+"""Samplers: one pure function a step, and `trajectory`, a generator that walks the steps.
+
+Notation, as in the papers:
+
+    x_t, x_s       the sample at the noisier level t and at the next level s, (B, ...)
+    eps            the noise that the denoiser predicts in x_t, same shape
+    x0             the picture that this implies, (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)
+    alpha_bar      the share of the picture's variance left, in (0, 1]; DDIM's paper writes alpha for it
+
+Coefficients are Python floats, that is float64; tensors keep their dtype. Every step returns (x_s, x0) and
+raises ValueError for levels outside (0, 1], mismatched shapes, and noise that is needed and missing.
+
+Papers: DDPM is Ho et al. 2020, DDIM is Song et al. 2021a (arXiv 2010.02502), EDM is Karras et al. 2022,
+DPM-Solver++ is Lu et al. 2022 (arXiv 2211.01095).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import expm1, log, sqrt
+from numbers import Real
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .schedules import NoiseSchedule, Transition, ZeroTerminalSNRError
+
+Denoiser = Callable[[Tensor, int | float], Tensor]  # eps(x_t, t); what it is conditioned on is closed over
+NoiseSource = Callable[[int], Tensor]  # noise for step k, in the shape of x_t
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Steps
+
+
+def ddim_step(
+    x_t: Tensor,
+    eps: Tensor,
+    alpha_bar_t: float,
+    alpha_bar_s: float,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """DDIM: keep the marginals, choose the noise (DDIM eq. 12, with sigma of eq. 16).
+
+    x_s = sqrt(alpha_bar_s) x0 + sqrt(1 - alpha_bar_s - sigma^2) eps + sigma noise
+
+    eta in [0, 1] scales sigma: 0 is deterministic, 1 is DDPM's posterior. At eta = 0 the levels may come in
+    either order (inversion); with noise, alpha_bar_s must not be below alpha_bar_t.
+    """
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    _check_shapes(x_t, eps=eps, noise=noise)
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    return _ddim_move(x0, eps, ddim_sigma(a_t, a_s, eta), a_s, noise), x0
+
+
+def ddim_sigma(alpha_bar_t: float, alpha_bar_s: float, eta: float) -> float:
+    """eta sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_s)    (DDIM eq. 16)"""
+    _check_eta(eta)
+    if eta == 0 or alpha_bar_s == 1:
+        return 0.0
+    _check_order(alpha_bar_t, alpha_bar_s)
+    return eta * sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_s))
+
+
+def ddim_step_v(
+    x_t: Tensor,
+    v: Tensor,
+    alpha_bar_t: float,
+    alpha_bar_s: float,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`ddim_step` for a denoiser that predicts v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
+
+    v (Salimans and Ho 2022, appendix D) still tells x0 at alpha_bar_t = 0, where eps says nothing about it,
+    so this is the step for schedules with zero terminal SNR. alpha_bar_t may be 0.
+    """
+    a_t = 0.0 if float(alpha_bar_t) == 0 else _level("alpha_bar_t", alpha_bar_t)
+    a_s = _level("alpha_bar_s", alpha_bar_s)
+    _check_shapes(x_t, v=v, noise=noise)
+    x0 = sqrt(a_t) * x_t - sqrt(1 - a_t) * v
+    eps = sqrt(1 - a_t) * x_t + sqrt(a_t) * v
+    return _ddim_move(x0, eps, ddim_sigma(a_t, a_s, eta), a_s, noise), x0
+
+
+def _ddim_move(x0: Tensor, eps: Tensor, sigma: float, a_s: float, noise: Tensor | None) -> Tensor:
+    # Rounding may leave a tiny negative number under the root at eta = 1.
+    direction = sqrt(max(1 - a_s - sigma**2, 0.0)) * eps
+    return _add_noise(sqrt(a_s) * x0 + direction, sigma, noise)
+
+
+def ddim_inversion_step(
+    x_s: Tensor, eps: Tensor, alpha_bar_s: float, alpha_bar_t: float
+) -> tuple[Tensor, Tensor]:
+    """DDIM backwards: from the cleaner level s up to t, returning (x_t, x0) (DDIM section 5.4).
+
+    The same map as `ddim_step` at eta = 0. It undoes it exactly only if eps is what was predicted at x_t; the
+    denoiser knows x_s alone, and that is the reconstruction error.
+    """
+    return ddim_step(x_s, eps, alpha_bar_s, alpha_bar_t)
+
+
+def ddpm_step(
+    x_t: Tensor,
+    eps: Tensor,
+    alpha_bar_t: float,
+    alpha_bar_s: float,
+    noise: Tensor | None = None,
+    variance: str = "small",
+) -> tuple[Tensor, Tensor]:
+    """DDPM: a draw from the posterior q(x_s | x_t, x0) (DDPM eq. 7), also when levels are skipped.
+
+    x_s = sqrt(alpha_bar_s) beta / (1 - alpha_bar_t) x0 + sqrt(alpha) (1 - alpha_bar_s) / (1 - alpha_bar_t)
+    x_t + ...
+
+    with alpha = alpha_bar_t / alpha_bar_s and beta = 1 - alpha. variance "small" is the posterior's own,
+    beta (1 - alpha_bar_s) / (1 - alpha_bar_t); "large" is beta (DDPM section 3.2; DDIM's table calls it sigma
+    hat). No noise is added at the last step, alpha_bar_s = 1: there it would only be seen.
+    """
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    _check_shapes(x_t, eps=eps, noise=noise)
+    _check_order(a_t, a_s)
+    alpha = a_t / a_s
+    beta = 1 - alpha
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    mean = sqrt(a_s) * beta / (1 - a_t) * x0 + sqrt(alpha) * (1 - a_s) / (1 - a_t) * x_t
+    return _add_noise(mean, _ddpm_sigma(a_t, a_s, variance), noise), x0
+
+
+def _ddpm_sigma(a_t: float, a_s: float, variance: str) -> float:
+    if variance not in ("small", "large"):
+        raise ValueError(f"variance must be 'small' or 'large', got {variance!r}")
+    if a_s == 1:
+        return 0.0
+    beta = 1 - a_t / a_s
+    return sqrt(beta if variance == "large" else beta * (1 - a_s) / (1 - a_t))
+
+
+# The remaining steps solve the probability-flow ODE (Song et al. 2021b). In the variables of EDM,
+#     y = x / sqrt(alpha_bar),   u = sqrt((1 - alpha_bar) / alpha_bar),
+# it reads dy/du = eps (DDIM eq. 14): noise level u is time, and eps is the velocity.
+
+
+def euler_step(
+    x_t: Tensor, eps: Tensor, alpha_bar_t: float, alpha_bar_s: float, variable: str = "u"
+) -> tuple[Tensor, Tensor]:
+    """Euler's method: y_s = y_t + (u_s - u_t) eps.
+
+    variable = "u" is diffusers' EulerDiscreteScheduler and the same map as `ddim_step` at eta = 0.
+    variable = "u^2" takes u squared for time, (u_s^2 - u_t^2) / (2 u_t) in place of u_s - u_t: DDIM eq. 15,
+    the ODE of the score papers. It has the same limit and a larger error at few steps.
+    """
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    _check_shapes(x_t, eps=eps)
+    u_t, u_s = _noise_level(a_t), _noise_level(a_s)
+    if variable == "u":
+        du = u_s - u_t
+    elif variable == "u^2":
+        _check_noisy(a_t)
+        du = (u_s**2 - u_t**2) / (2 * u_t)
+    else:
+        raise ValueError(f"variable must be 'u' or 'u^2', got {variable!r}")
+    y = x_t / sqrt(a_t)
+    return sqrt(a_s) * (y + du * eps), y - u_t * eps
+
+
+def heun_step(
+    x_t: Tensor, eps: Tensor, alpha_bar_t: float, alpha_bar_s: float, eps_s: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Heun's method: Euler with the mean of two velocities (EDM algorithm 1).
+
+    eps_s is the denoiser's answer at level s to x_s of `euler_step`, a second evaluation. x0 is that of
+    `eps`.
+    """
+    _check_shapes(x_t, eps=eps, eps_s=eps_s)
+    x_s, _ = euler_step(x_t, (eps + eps_s) / 2, alpha_bar_t, alpha_bar_s)
+    a_t = float(alpha_bar_t)
+    return x_s, (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+
+
+def dpm_solver_pp_2m_step(
+    x_t: Tensor,
+    eps: Tensor,
+    alpha_bar_t: float,
+    alpha_bar_s: float,
+    x0_before: Tensor | None = None,
+    alpha_bar_before: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """DPM-Solver++(2M): first order in x0, with x0 moved on to the middle of the step (algorithm 2).
+
+    x_s = sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) x_t - sqrt(alpha_bar_s) (exp(-h) - 1) D
+
+    with lam = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar)), h = lam_s - lam_t, h0 = lam_t - lam_before and
+    D = x0 + (x0 - x0_before) h / (2 h0), on the line through both. Second order for one evaluation a step.
+    Without a step before, and at alpha_bar_s = 1 where lam is infinite, D = x0 and the step is DDIM's.
+    """
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    _check_shapes(x_t, eps=eps, x0_before=x0_before)
+    _check_noisy(a_t)
+    if (x0_before is None) != (alpha_bar_before is None):
+        raise ValueError("x0_before and alpha_bar_before go together: give both or neither")
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    if a_s == 1:
+        return x0, x0
+    h = _half_log_snr(a_s) - _half_log_snr(a_t)
+    d = x0
+    if x0_before is not None:
+        h0 = _half_log_snr(a_t) - _half_log_snr(_level("alpha_bar_before", alpha_bar_before))
+        d = x0 + (h / (2 * h0)) * (x0 - x0_before)
+    return sqrt((1 - a_s) / (1 - a_t)) * x_t - sqrt(a_s) * expm1(-h) * d, x0
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Walks
+
+
+class Sampler(NamedTuple):
+    """What `trajectory` and a menu need to know of a method."""
+
+    title: str
+    order: int | None  # of convergence to the ODE's solution; None where noise is added
+    evaluations: int  # of the denoiser, a step; a step of Heun's that ends at alpha_bar = 1 saves the second
+    stochastic: bool  # needs noise; "ddim" does when eta > 0
+    previous: str  # how the next level is chosen, see NoiseSchedule.transitions
+
+    def nfe(self, steps: int) -> int:
+        """Denoiser evaluations of a whole run of `trajectory`."""
+        return steps * self.evaluations - (self.evaluations - 1)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddpm": Sampler("DDPM, small variance", None, 1, True, "grid"),
+    "ddpm-large": Sampler("DDPM, large variance", None, 1, True, "grid"),
+    "ddim": Sampler("DDIM", 1, 1, False, "stride"),
+    "euler": Sampler("Euler", 1, 1, False, "grid"),
+    "euler-u2": Sampler("Euler in the squared noise level", 1, 1, False, "grid"),
+    "heun": Sampler("Heun", 2, 2, False, "grid"),
+    "dpm++2m": Sampler("DPM-Solver++(2M)", 2, 1, False, "grid"),
+}
+
+
+class Step(NamedTuple):
+    """One step of a walk. Tensors are (B, ...)."""
+
+    index: int  # 0, 1, ...
+    t: int | float
+    s: int | float | None
+    alpha_bar_t: float
+    alpha_bar_s: float
+    x_t: Tensor
+    eps: Tensor
+    x0: Tensor
+    x_s: Tensor
+    nfe: int  # denoiser evaluations so far
+
+
+def trajectory(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    schedule: NoiseSchedule,
+    num_inference_steps: int,
+    sampler: str = "ddim",
+    eta: float = 0.0,
+    noise: NoiseSource | None = None,
+    spacing: str | None = None,
+    steps_offset: int | None = None,
+) -> Iterator[Step]:
+    """Sample from pure noise x_t (B, ...), one `Step` at a time; the last one's x_s is the result.
+
+    Stopping the iteration stops the work. spacing and steps_offset default to the schedule's. `noise` is
+    asked for the noise of step k where a sampler adds any, for example noise.step_noise(x_t.shape, seed).
+
+    Raises ValueError, at the call and not at the first step, for an unknown sampler, eta outside [0, 1] or
+    set for a sampler that has none, steps outside [1, num_train_timesteps], missing noise, and
+    ZeroTerminalSNRError for a schedule that starts at alpha_bar = 0.
+    """
+    _check_sampler(sampler)
+    transitions = schedule.transitions(num_inference_steps, spacing, steps_offset, SAMPLERS[sampler].previous)
+    return walk(denoiser, x_t, transitions, sampler, eta, noise)
+
+
+def walk(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    transitions: Sequence[Transition],
+    sampler: str = "ddim",
+    eta: float = 0.0,
+    noise: NoiseSource | None = None,
+) -> Iterator[Step]:
+    """`trajectory` along given transitions, for example `schedules.path` of a finer grid than the table's."""
+    _check_sampler(sampler)
+    _check_eta(eta)
+    if eta != 0 and sampler != "ddim":
+        raise ValueError(f"eta is for sampler 'ddim' alone: with {sampler!r} it must be 0, got {eta!r}")
+    if noise is None and (SAMPLERS[sampler].stochastic or eta > 0):
+        raise ValueError(
+            f"noise is missing: sampler {sampler!r} with eta = {eta} adds noise, give a function of the step"
+        )
+    for transition in transitions:
+        _levels(transition.alpha_bar_t, transition.alpha_bar_s)
+    return _walk(denoiser, x_t, transitions, sampler, eta, noise)
+
+
+def _walk(denoiser, x_t, transitions, sampler, eta, noise) -> Iterator[Step]:
+    nfe, x0_before, a_before = 0, None, None
+    for index, (t, s, a_t, a_s) in enumerate(transitions):
+        eps = denoiser(x_t, t)
+        nfe += 1
+        if sampler == "ddim":
+            z = noise(index).to(x_t) if ddim_sigma(a_t, a_s, eta) > 0 else None
+            x_s, x0 = ddim_step(x_t, eps, a_t, a_s, eta, z)
+        elif sampler in ("ddpm", "ddpm-large"):
+            z = noise(index).to(x_t) if a_s < 1 else None
+            x_s, x0 = ddpm_step(x_t, eps, a_t, a_s, z, "large" if sampler == "ddpm-large" else "small")
+        elif sampler == "dpm++2m":
+            x_s, x0 = dpm_solver_pp_2m_step(x_t, eps, a_t, a_s, x0_before, a_before)
+            x0_before, a_before = x0, a_t
+        else:
+            x_s, x0 = euler_step(x_t, eps, a_t, a_s, "u^2" if sampler == "euler-u2" else "u")
+            if sampler == "heun" and a_s < 1:  # at alpha_bar = 1 there is no noise left to predict
+                x_s, x0 = heun_step(x_t, eps, a_t, a_s, denoiser(x_s, s))
+                nfe += 1
+        yield Step(index, t, s, a_t, a_s, x_t, eps, x0, x_s, nfe)
+        x_t = x_s
+
+
+def ddim_inversion(
+    denoiser: Denoiser,
+    x_0: Tensor,
+    schedule: NoiseSchedule,
+    num_inference_steps: int,
+    spacing: str | None = None,
+    steps_offset: int | None = None,
+) -> Iterator[Step]:
+    """The noise that deterministic DDIM would turn into x_0: its transitions in reverse, from s up to t.
+
+    The denoiser is asked about timestep t while x is still at s, as diffusers' DDIMInverseScheduler does. In
+    the Steps, alpha_bar_t and x_t are where the step starts, alpha_bar_s and x_s where it ends, as in
+    `trajectory`, and t is the timestep asked about; the last one's x_s is the noise.
+    """
+    transitions = schedule.transitions(num_inference_steps, spacing, steps_offset, "stride")
+    for transition in transitions:
+        _levels(transition.alpha_bar_t, transition.alpha_bar_s)
+    return _invert(denoiser, x_0, transitions[::-1])
+
+
+def _invert(denoiser, x, transitions) -> Iterator[Step]:
+    for index, (t, s, a_t, a_s) in enumerate(transitions):
+        eps = denoiser(x, t)
+        x_up, x0 = ddim_inversion_step(x, eps, a_s, a_t)
+        yield Step(index, t, s, a_s, a_t, x, eps, x0, x_up, index + 1)
+        x = x_up
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Small print
+
+
+def _noise_level(a: float) -> float:
+    return sqrt((1 - a) / a)
+
+
+def _half_log_snr(a: float) -> float:
+    return 0.5 * log(a / (1 - a))
+
+
+def _level(name: str, value: float) -> float:
+    value = float(value)
+    if value == 0:
+        raise ZeroTerminalSNRError(
+            f"{name} = 0 is pure noise, from which an epsilon prediction cannot give x0; allowed is (0, 1]. "
+            "Use a denoiser that predicts v and ddim_step_v"
+        )
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
+    return value
+
+
+def _levels(alpha_bar_t: float, alpha_bar_s: float) -> tuple[float, float]:
+    return _level("alpha_bar_t", alpha_bar_t), _level("alpha_bar_s", alpha_bar_s)
+
+
+def _check_eta(eta: float) -> None:
+    if not isinstance(eta, Real) or not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie in [0, 1], got {eta!r}")
+
+
+def _check_order(a_t: float, a_s: float) -> None:
+    if a_s < a_t:
+        raise ValueError(
+            f"alpha_bar_s must be at least alpha_bar_t = {a_t!r} where noise is added, got {a_s!r}"
+        )
+    _check_noisy(a_t)
+
+
+def _check_noisy(a_t: float) -> None:
+    if a_t == 1:
+        raise ValueError("alpha_bar_t must be below 1 for this step, got 1: there is no noise left")
+
+
+def _check_shapes(x_t: Tensor, **others: Tensor | None) -> None:
+    for name, other in others.items():
+        if other is not None and other.shape != x_t.shape:
+            raise ValueError(
+                f"{name} must have the shape of x_t, {tuple(x_t.shape)}, got {tuple(other.shape)}"
+            )
+
+
+def _add_noise(mean: Tensor, sigma: float, noise: Tensor | None) -> Tensor:
+    if sigma == 0:
+        return mean
+    if noise is None:
+        raise ValueError(f"noise is missing: this step adds noise of standard deviation {sigma:.4g}")
+    return mean + sigma * noise
+
+
+def _check_sampler(sampler: str) -> None:
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler must be one of {', '.join(map(repr, SAMPLERS))}, got {sampler!r}")

@@ -1,0 +1,1 @@
+"""Training of Still Life on Hugging Face Accelerate: `accelerate launch -m diffusion_tutorial.training`."""

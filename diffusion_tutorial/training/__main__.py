@@ -1,0 +1,166 @@
+"""`accelerate launch -m diffusion_tutorial.training`: from nothing, or from the shipped weights, to a Still Life folder.
+
+Stages: autoencoder, decoder, denoiser, judge, export. A stage that was stopped goes on where it was; one that is
+finished is not repeated. Everything lies under --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import time
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
+
+from diffusion_tutorial.still_life.judge import Judge
+from diffusion_tutorial.still_life.scenes import sample_scenes
+
+from . import autoencoder, data, denoiser
+from .export import export
+from .judge import judge_loss
+from .loop import Schedule, fit
+
+STAGES = ("autoencoder", "decoder", "denoiser", "judge", "export")
+
+
+def machine() -> str:
+    """The processor and its cores, in words."""
+    name = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join([f"{name}, {torch.get_num_threads()} threads", *gpus])
+
+
+class Run:
+    """One training run: the config, the folder, and the accelerator."""
+
+    def __init__(self, config: dict, out: Path, init: Path | None, accelerator: Accelerator):
+        self.config, self.out, self.init, self.accelerator = config, out, init, accelerator
+        self.device = accelerator.device
+
+    def pictures(self):
+        c = self.config["data"]
+        return data.pictures(self.out / "pictures", c["shards"], c["seed"], self.accelerator.process_index,
+                             self.accelerator.num_processes, self.accelerator.wait_for_everyone)
+
+    def _fit(self, name: str, module, loss_fn, n_items: int) -> None:
+        schedule = Schedule(**self.config[name]["schedule"])
+        began = time.time()
+        losses = fit(name, module, loss_fn, n_items, schedule, self.out, self.accelerator)
+        if losses and self.accelerator.is_main_process:
+            record = {"stage": name, "schedule": asdict(schedule), "processes": self.accelerator.num_processes,
+                      "steps_taken": len(losses), "final_loss": sum(losses[-100:]) / len(losses[-100:]),
+                      "minutes": round((time.time() - began) / 60, 1), "machine": machine(), "torch": torch.__version__,
+                      "date": datetime.date.today().isoformat(), "init": "shipped" if self.init else "scratch"}
+            with open(self.out / "stages.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+    def autoencoder(self) -> None:
+        pictures, _ = self.pictures()
+        set_seed(self.config["seed"])
+        vae = AutoencoderTiny.from_pretrained(self.init / "vae", torch_dtype=torch.float32) if self.init else autoencoder.build()
+        vae.to(memory_format=torch.channels_last)
+        c = self.config["autoencoder"]
+        self._fit("autoencoder", autoencoder.Reconstruct(vae),
+                  autoencoder.joint_loss(pictures, c["noise_std"], c["prior_weight"]), len(pictures))
+        self._save(vae, "vae-joint")
+
+    def decoder(self) -> None:
+        pictures, _ = self.pictures()
+        vae = AutoencoderTiny.from_pretrained(self.out / "vae-joint").to(memory_format=torch.channels_last)
+        self._fit("decoder", autoencoder.Decode(vae),
+                  autoencoder.decoder_loss(pictures, self._latents(pictures), self.config["decoder"]["noise_std"]), len(pictures))
+        self._save(vae, "vae")
+
+    def denoiser(self) -> None:
+        pictures, labels = self.pictures()
+        latents = self._latents(pictures)
+        set_seed(self.config["seed"])
+        tokenizer = denoiser.load_tokenizer(self.out / "tokenizer")
+        if self.init:
+            unet = UNet2DConditionModel.from_pretrained(self.init / "unet", torch_dtype=torch.float32)
+            text_encoder = CLIPTextModel.from_pretrained(self.init / "text_encoder", torch_dtype=torch.float32)
+        else:
+            unet, text_encoder = denoiser.build_unet(), denoiser.build_text_encoder(tokenizer)
+        c = self.config["denoiser"]
+        alphas_cumprod = DDIMScheduler(**denoiser.SCHEDULER).alphas_cumprod
+        loss_fn = denoiser.denoiser_loss(latents * self.scale(latents), labels, tokenizer, alphas_cumprod, c["drop"], c["gamma"])
+        self._fit("denoiser", denoiser.TextToNoise(unet, text_encoder), loss_fn, len(labels))
+        self._save(unet, "unet")
+        self._save(text_encoder, "text_encoder")
+
+    def judge(self) -> None:
+        c = self.config["data"]
+        pictures, labels = data.pictures(
+            self.out / "judge-pictures", c["judge_shards"], c["judge_seed"], self.accelerator.process_index,
+            self.accelerator.num_processes, self.accelerator.wait_for_everyone,
+            scenes=lambda n, seed: sample_scenes(n, seed, held_out=None))
+        set_seed(self.config["seed"])
+        judge = Judge()
+        if self.init:
+            judge.load_state_dict(Judge.load(self.init / "judge.safetensors").state_dict())
+            judge.requires_grad_(True)
+        self._fit("judge", judge, judge_loss(pictures, labels), len(pictures))
+        if self.accelerator.is_main_process:
+            save_file({k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}, self.out / "judge.safetensors")
+
+    def export(self) -> None:
+        if self.accelerator.is_main_process:
+            export(self.out, self.out / "model")
+
+    def scale(self, latents) -> float:
+        """The factor that brings the latents to unit variance (Rombach et al. 2022, appendix G)."""
+        return 1.0 / float(latents[0].float().std())
+
+    def _latents(self, pictures):
+        """Latents of every picture and its mirror image, encoded once and kept on disk beside the scale."""
+        place = self.out / "latents.safetensors"
+        if self.accelerator.is_main_process and not place.exists():
+            vae = AutoencoderTiny.from_pretrained(self.out / "vae-joint").to(memory_format=torch.channels_last)
+            latents = autoencoder.encode_all(vae, pictures)
+            save_file({"latents": latents}, place)
+            (self.out / "scaling_factor.json").write_text(json.dumps(self.scale(latents)))
+        self.accelerator.wait_for_everyone()
+        return load_file(place)["latents"]
+
+    def _save(self, model, name: str) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            model.save_pretrained(self.out / name)
+        self.accelerator.wait_for_everyone()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="diffusion_tutorial.training", description=__doc__)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--config", type=Path, default=files("diffusion_tutorial.training") / "config.yaml")
+    parser.add_argument("--out", type=Path, default=Path("runs/still-life"))
+    parser.add_argument("--init", choices=("scratch", "shipped"), default="scratch", help="where the weights start")
+    args = parser.parse_args(argv)
+    config = yaml.safe_load(Path(args.config).read_text(encoding="utf-8"))
+    accelerator = Accelerator(mixed_precision=config["mixed_precision"])
+    init = Path(str(files("diffusion_tutorial.still_life") / "model")) if args.init == "shipped" else None
+    args.out.mkdir(parents=True, exist_ok=True)
+    run = Run(config, args.out, init, accelerator)
+    for stage in STAGES:
+        if stage in args.stages:
+            getattr(run, stage)()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""From a training run to the folder that ships: diffusers layout, fp16 safetensors, SHA-256 sums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from .denoiser import SCHEDULER
+
+
+def export(run: Path, folder: Path) -> None:
+    """Assemble run/{vae,unet,text_encoder,tokenizer,judge.safetensors} into `folder`, replacing it whole."""
+    run, folder = Path(run), Path(folder)
+    vae_source = run / "vae" if (run / "vae").exists() else run / "vae-joint"
+    half = {"torch_dtype": torch.float16}
+    vae = AutoencoderTiny.from_pretrained(vae_source, **half).to(memory_format=torch.contiguous_format)
+    vae.register_to_config(scaling_factor=json.loads((run / "scaling_factor.json").read_text()))
+    pipeline = StableDiffusionPipeline(
+        vae=vae, unet=UNet2DConditionModel.from_pretrained(run / "unet", **half),
+        text_encoder=CLIPTextModel.from_pretrained(run / "text_encoder", **half),
+        tokenizer=CLIPTokenizer.from_pretrained(run / "tokenizer"), scheduler=DDIMScheduler(**SCHEDULER),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )
+    fresh = folder.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    pipeline.save_pretrained(fresh, safe_serialization=True)
+    if (run / "judge.safetensors").exists():
+        shutil.copyfile(run / "judge.safetensors", fresh / "judge.safetensors")
+    write_sums(fresh)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS over every file of `folder` that is loaded (all but itself and the model card)."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS", "README.md", "evaluation.json"))
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in paths]
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,171 @@
+"""Figures: what is in them, how large they are, and that none is shown without alternative text."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from IPython.utils.capture import capture_output
+from PIL import Image
+
+from diffusion_tutorial import plots
+from diffusion_tutorial.checkpoints import random_pipeline
+from diffusion_tutorial.denoisers import TextToImage
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return TextToImage.from_pipeline(random_pipeline()).sample("red", num_inference_steps=4, num_images=3)
+
+
+def pixels(fig):
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=fig.dpi)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def test_to_pil_takes_what_there_is(samples):
+    assert len(plots.to_pil(samples)) == 3
+    one = plots.to_pil(samples.images[0])
+    assert len(one) == 1 and one[0].size == (32, 32)
+    assert len(plots.to_pil([samples.images[0], one[0]])) == 2
+    assert plots.to_pil(one[0], scale=3)[0].size == (96, 96)
+    sharp = np.asarray(plots.to_pil(samples.images[0], scale=2, resample="nearest")[0])
+    assert (sharp[::2, ::2] == sharp[1::2, 1::2]).all()
+    grey = torch.full((3, 4, 4), 0.5)
+    assert np.asarray(plots.to_pil(grey)[0]).max() == 128
+
+
+@pytest.mark.parametrize(
+    "images, settings, message",
+    [
+        (torch.zeros(2, 4, 4), {}, r"images is \(2, 4, 4\)"),
+        ([], {}, "images is 'list'"),
+        ("red", {}, "images is 'str'"),
+        (torch.zeros(3, 4, 4), {"scale": 0}, "scale is 0; allowed"),
+        (torch.zeros(3, 4, 4), {"resample": "cubic"}, "resample is 'cubic'; allowed: 'nearest', 'lanczos'"),
+    ],
+)
+def test_to_pil_refuses(images, settings, message):
+    with pytest.raises(ValueError, match=message):
+        plots.to_pil(images, **settings)
+
+
+def test_a_grid_shows_every_pixel(samples):
+    fig = plots.show_grid(samples, titles=["a", "b", "c"], columns=2, scale=2, resample="nearest")
+    shown = pixels(fig)
+    for picture in plots.to_pil(samples, 2, "nearest"):
+        wanted = np.asarray(picture)
+        places = np.argwhere((shown[: -wanted.shape[0] + 1, : -wanted.shape[1] + 1] == wanted[0, 0]).all(-1))
+        assert any((shown[y : y + 64, x : x + 64] == wanted).all() for y, x in places)
+    assert shown[0, 0].tolist() == [255, 255, 255]  # white ground: it reads on a dark page too
+
+
+def test_grid_counts_are_checked(samples):
+    with pytest.raises(ValueError, match=r"titles is '2 titles'; allowed: 3"):
+        plots.show_grid(samples, titles=["a", "b"])
+    with pytest.raises(ValueError, match=r"row_titles is '1 titles'; allowed: 2"):
+        plots.show_grid(samples, columns=2, row_titles=["a"])
+    with pytest.raises(ValueError, match="columns is 0"):
+        plots.show_grid(samples, columns=0)
+    with pytest.raises(ValueError, match="images is '3 pictures'; allowed: '?2 rows x 2"):
+        plots.labelled_grid(samples, ["a", "b"], ["c", "d"])
+
+
+def test_a_filmstrip(samples):
+    fig = plots.filmstrip(samples, steps=3, index=1)
+    said = [t.get_text() for t in fig.texts]
+    assert said == ["t = 751", "x_t", "t = 251", "t = 1", "x0 predicted"] or set(said) == {
+        "t = 751", "t = 251", "t = 1", "x_t", "x0 predicted",
+    }  # fmt: skip
+    plots.filmstrip(samples, which=("x0",), steps=[0, 3])
+    for settings, message in [
+        ({"which": ("x1",)}, "which is 'x1'"),
+        ({"which": ()}, "which is"),
+        ({"steps": [9]}, "steps is 9; allowed: an integer from 0 to 3"),
+        ({"index": 3}, "index is 3; allowed: an integer from 0 to 2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            plots.filmstrip(samples, **settings)
+
+
+def test_bars_and_curves():
+    fig = plots.accuracy_bars({"shape": (0.99, 0.98, 1.0), "material": (0.93, 0.9, 0.95)}, bar=0.97, low=0.5)
+    assert "0.930" in [t.get_text() for t in fig.axes[0].texts]
+    x = [1, 2, 5, 10]
+    fig = plots.curve_with_interval(
+        x, {"DDIM": ([4, 3, 2, 1], [3, 2, 1, 0.5], [5, 4, 3, 2]), "DDPM": [4, 3.9, 2.5, 1.1]}, "steps", "error",
+        logx=True,
+    )  # fmt: skip
+    labels = {t.get_text(): t for t in fig.axes[0].texts}
+    assert set(labels) == {"DDIM", "DDPM"}
+    assert (
+        labels["DDPM"].get_position()[1] - labels["DDIM"].get_position()[1] >= 0.07
+    )  # side by side, not on top
+    assert pixels(fig).std() > 0
+    for call, message in [
+        (lambda: plots.accuracy_bars({}), "values is {}"),
+        (lambda: plots.accuracy_bars({"a": (0.5, 0.6, 0.7)}), r"values\['a'\] is .*allowed: 'low <= value"),
+        (lambda: plots.curve_with_interval(x, {"a": [1, 2]}, "x", "y"), r"curves\['a'\] is"),
+        (lambda: plots.curve_with_interval(x, {}, "x", "y"), "curves is '0 curves'"),
+    ]:
+        with pytest.raises(ValueError, match=message.replace("'low", "low")):
+            call()
+
+
+def test_the_palette_is_told_apart():
+    """Contrast with the white ground, and with each other in lightness or hue under the common colour blindness."""
+    rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in plots.PALETTE])
+    deuteranopia = np.array(
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
+    )  # Machado 2009
+    protanopia = np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    for matrix in (np.eye(3), deuteranopia, protanopia):
+        seen = np.clip(linear @ matrix.T, 0, 1) ** (1 / 2.4)
+        apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(len(seen))
+        assert apart.min() > 0.1
+
+
+def test_figure_has_alternative_text_and_is_small(samples):
+    with capture_output() as caught:
+        assert (
+            plots.figure(plots.show_grid(samples), alt='Three "pictures" & <noise>', caption="a < b") is None
+        )
+    (output,) = caught.outputs
+    page = output.data["text/html"]
+    assert 'alt="Three &quot;pictures&quot; &amp; &lt;noise&gt;"' in page
+    assert "<figcaption>a &lt; b</figcaption>" in page
+    assert output.data["text/plain"] == '[figure: Three "pictures" & <noise>]'
+    kind, data = re.search(r'src="data:image/(\w+);base64,([^"]+)"', page).groups()
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        assert picture.format.lower() == kind
+        assert f'width="{picture.width}" height="{picture.height}"' in page
+    assert len(page) < 60_000
+
+
+def test_figure_takes_pictures_and_demands_alt(samples):
+    assert 'width="64"' in plots.figure_bundle(samples.images[0], "one", scale=2)["text/html"]
+    assert "<img" in plots.figure_bundle(samples, "three")["text/html"]
+    for alt in ("", "  ", None):
+        with pytest.raises(ValueError, match="alt is"):
+            plots.figure(samples, alt=alt)
+
+
+def test_a_page_of_pictures_stays_small():
+    """64 smooth pictures, enlarged twice: under 300 kB in the notebook."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    phase = torch.linspace(0, 6, 64)[:, None, None, None]
+    images = (torch.stack([x, y, x * y])[None] * 4 + phase).sin() / 2 + 0.5
+    images = images + 0.01 * torch.randn(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert len(plots.figure_bundle(plots.show_grid(images), "waves")["text/html"]) < 300_000
+
+
+def test_pyplot_is_left_alone(samples):
+    import sys
+
+    plots.show_grid(samples)
+    if "matplotlib.pyplot" in sys.modules:
+        assert sys.modules["matplotlib.pyplot"].get_fignums() == []

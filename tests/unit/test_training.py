@@ -1,0 +1,165 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from diffusion_tutorial.training import autoencoder, data, denoiser, export, judge, loop
+from diffusion_tutorial.still_life.judge import Judge
+
+
+def toy(folder, steps=12, stop_after=None, **schedule):
+    """A linear regression through the real loop."""
+    torch.manual_seed(0)
+    module = nn.Linear(4, 1)
+
+    def loss_fn(model, index, rng):
+        x = torch.randn(len(index), 4, generator=rng)
+        return (model(x) - x.sum(1, keepdim=True)).square().mean(), {}
+
+    plan = loop.Schedule(steps=steps, batch=8, lr=0.05, warmup=3, decay=4, save_every=5, **schedule)
+    losses = loop.fit("toy", module, loss_fn, 100, plan, folder, Accelerator(cpu=True), stop_after=stop_after)
+    return module, losses
+
+
+def test_a_resumed_run_takes_the_steps_of_one_that_never_stopped(tmp_path):
+    whole, losses = toy(tmp_path / "a")
+    _, first = toy(tmp_path / "b", stop_after=7)
+    resumed, rest = toy(tmp_path / "b")
+    assert first + rest == losses and len(rest) == 5
+    assert torch.equal(whole.weight, resumed.weight)
+
+
+def test_a_finished_run_is_not_repeated_and_returns_the_same_weights(tmp_path):
+    whole, _ = toy(tmp_path)
+    again, losses = toy(tmp_path)
+    assert losses == [] and torch.equal(whole.weight, again.weight)
+
+
+def test_training_reduces_the_loss(tmp_path):
+    _, losses = toy(tmp_path, steps=150)
+    assert sum(losses[-10:]) < 0.1 * sum(losses[:10])
+
+
+def test_the_rate_warms_up_holds_and_decays():
+    plan = loop.Schedule(steps=100, batch=1, lr=1.0, warmup=10, decay=20)
+    assert plan.rate(0) == pytest.approx(0.1) and plan.rate(50) == 1.0
+    assert plan.rate(90) == pytest.approx(0.5) and plan.rate(99) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="decay is 101; allowed: 0 to steps = 100"):
+        loop.Schedule(steps=100, batch=1, lr=1.0, decay=101)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    def loss_fn(model, index, rng):
+        return model.weight.sum() * float("nan"), {}
+    with pytest.raises(FloatingPointError, match="step 0"):
+        loop.fit("bad", nn.Linear(2, 1), loss_fn, 4, loop.Schedule(steps=2, batch=2, lr=0.1), tmp_path, Accelerator(cpu=True))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """24 scenes, their latents under an untrained autoencoder, and a tokenizer."""
+    from diffusion_tutorial.still_life.scenes import render, sample_scenes
+    scenes = sample_scenes(24, 0)
+    pictures = (render(scenes, samples=1) * 255).byte()
+    torch.manual_seed(0)
+    vae = autoencoder.build()
+    return pictures, scenes.labels, vae, autoencoder.encode_all(vae, pictures), denoiser.load_tokenizer(
+        tmp_path_factory.mktemp("tokenizer"))
+
+
+def test_every_stage_takes_a_step_and_learns_something(small, tmp_path):
+    pictures, labels, vae, latents, tokenizer = small
+    accelerator = Accelerator(cpu=True)
+    plan = loop.Schedule(steps=3, batch=4, lr=1e-3, warmup=1)
+    alphas_cumprod = torch.linspace(0.999, 0.005, 1000)
+    torch.manual_seed(0)
+    text_to_noise = denoiser.TextToNoise(denoiser.build_unet(), denoiser.build_text_encoder(tokenizer))
+    stages = {
+        "autoencoder": (autoencoder.Reconstruct(vae), autoencoder.joint_loss(pictures, 0.05, 1e-3)),
+        "decoder": (autoencoder.Decode(vae), autoencoder.decoder_loss(pictures, latents, 0.03)),
+        "denoiser": (text_to_noise, denoiser.denoiser_loss(latents, labels, tokenizer, alphas_cumprod)),
+        "judge": (Judge(), judge.judge_loss(pictures, labels)),
+    }
+    for name, (module, loss_fn) in stages.items():
+        trained = [p for p in module.parameters() if p.requires_grad]
+        before = [p.detach().clone() for p in trained]
+        losses = loop.fit(name, module, loss_fn, len(pictures), plan, tmp_path, accelerator)
+        assert len(losses) == 3 and all(torch.isfinite(torch.tensor(losses))), name
+        assert any(not torch.equal(a, b) for a, b in zip(before, trained)), name
+        assert (tmp_path / name / "checkpoint" / "state.pt").exists()
+
+
+def test_captions_are_dropped_at_the_stated_rate(small):
+    import random
+    _, labels, *_ = small
+    texts = denoiser.captions_for(labels.repeat(100, 1), random.Random(0), drop=0.1)
+    share = sum(text == "" for text in texts) / len(texts)
+    assert abs(share - 0.1) < 3 * (0.09 / len(texts)) ** 0.5
+
+
+def test_the_unet_keeps_to_what_a_browser_can_run():
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+    unet = denoiser.build_unet().eval()
+    assert sum(p.numel() for p in unet.parameters()) <= 4.5e6
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        unet(torch.zeros(2, 4, 16, 16), torch.zeros(2), torch.zeros(2, 20, 128))
+    assert counter.get_total_flops() <= 1.1e9
+
+
+def test_pictures_are_rendered_once_and_in_shares(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SHARD", 4)
+    whole, labels = data.pictures(tmp_path / "one", 3, seed=7)
+    for process in (0, 1):
+        if process == 0:
+            with pytest.raises(FileNotFoundError):  # the other process's shards are not there yet
+                data.pictures(tmp_path / "two", 3, 7, process, 2)
+        else:
+            shared, _ = data.pictures(tmp_path / "two", 3, 7, process, 2)
+    assert torch.equal(whole, shared) and whole.shape == (12, 3, 64, 64) and labels.shape == (12, 6)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_exported_folder_is_a_pipeline_and_its_sums_hold(small, tmp_path):
+    from diffusers import StableDiffusionPipeline
+    _, _, vae, _, tokenizer = small
+    vae.save_pretrained(tmp_path / "vae")
+    denoiser.build_unet().save_pretrained(tmp_path / "unet")
+    denoiser.build_text_encoder(tokenizer).save_pretrained(tmp_path / "text_encoder")
+    denoiser.load_tokenizer(tmp_path / "tokenizer")
+    (tmp_path / "scaling_factor.json").write_text("0.75")
+    export.export(tmp_path, tmp_path / "model")
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model", torch_dtype=torch.float32)
+    assert pipeline.vae.config.scaling_factor == 0.75 and pipeline.scheduler.config.steps_offset == 1
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a red cube", num_inference_steps=2, output_type="np").images
+    assert image.shape == (1, 64, 64, 3)
+    listed = [line.split("  ")[1] for line in (tmp_path / "model" / "SHA256SUMS").read_text().splitlines()]
+    assert "unet/diffusion_pytorch_model.safetensors" in listed and "model_index.json" in listed
+    assert sum(p.stat().st_size for p in (tmp_path / "model").rglob("*")) <= 13e6
+    assert not list((tmp_path / "model").rglob("*.bin"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path):
+    """`accelerate launch` on two CPU processes: render, train every stage for a few steps, export."""
+    import yaml
+    from importlib.resources import files
+    config = yaml.safe_load((files("diffusion_tutorial.training") / "config.yaml").read_text())
+    config["mixed_precision"] = "no"
+    config["data"].update(shards=2, judge_shards=2)
+    for stage in ("autoencoder", "decoder", "denoiser", "judge"):
+        config[stage]["schedule"].update(steps=2, batch=2, decay=1, save_every=2)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29511",
+               "-m", "diffusion_tutorial.training", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")]
+    subprocess.run(command, check=True, timeout=600, capture_output=True, text=True)
+    records = [json.loads(line) for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()]
+    assert [r["stage"] for r in records] == ["autoencoder", "decoder", "denoiser", "judge"]
+    assert all(r["processes"] == 2 for r in records)
+    assert (tmp_path / "run" / "model" / "judge.safetensors").exists()
