@@ -434,7 +434,9 @@ class _Guided:
         branches = tuple(self.rule.needs(step, self.steps, alpha_bar))
         if branches not in self.joined:
             self.joined[branches] = torch.cat([self.conditions[b] for b in branches])
-        eps = self.model.eps(x_t.repeat(len(branches), 1, 1, 1), t, self.joined[branches])
+        with torch.inference_mode():  # the network alone: a rule may take gradients of its own
+            eps = self.model.eps(x_t.repeat(len(branches), 1, 1, 1), t, self.joined[branches])
+        eps = eps.clone()  # outside the mode, so that a reader may put it into autograd
         self.nfe += len(branches)
         predictions = dict(zip(branches, eps.chunk(len(branches)), strict=True))
         return self.rule(predictions, step, self.steps, alpha_bar)

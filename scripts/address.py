@@ -1,12 +1,12 @@
-"""The repository's public address: set in `_config.yml` (`repository.url`, `repository.branch`), derived everywhere else.
+"""The repository's public address: set in `_config.yml` (`repository`), derived everywhere else.
 
     python scripts/address.py            rewrite README.md, CITATION.cff and the other files below to match
     python scripts/address.py --check    say what does not match, and exit 1 if anything does not
     python scripts/address.py --show     print every address
 
-The site asks `Address.read()` while it is built. Files that cannot ask (GitHub reads them as they are) are rewritten:
-the address they hold now is the `repository-code` of CITATION.cff, and each form of it is replaced by the same form of
-the new one.
+The site asks `Address.read()` while it is built. Files that cannot ask (GitHub reads them as they are) are
+rewritten: the address they hold now is the `repository-code` of CITATION.cff, and each form of it is replaced
+by the same form of the new one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RENDERED = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "pyproject.toml")
-FORM = re.compile(r"https://github\.com/(?P<owner>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)/(?P<name>[A-Za-z0-9._-]+)")
+FORM = re.compile(
+    r"https://github\.com/(?P<owner>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)/(?P<name>[A-Za-z0-9._-]+)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Address:
         """An Address from `https://github.com/OWNER/NAME`; ValueError for any other form."""
         match = FORM.fullmatch(url.rstrip("/"))
         if match is None:
-            raise ValueError(f"repository.url is {url!r}; it must have the form https://github.com/OWNER/NAME")
+            raise ValueError(
+                f"repository.url is {url!r}; it must have the form https://github.com/OWNER/NAME"
+            )
         return cls(match["owner"], match["name"], branch)
 
     @classmethod
@@ -83,9 +87,8 @@ class Address:
 def written(root: Path = ROOT) -> Address:
     """The address that the rendered files hold now."""
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    branch = re.search(
-        r"https://mybinder\.org/v2/gh/[^/\s]+/[^/\s]+/([A-Za-z0-9._-]+)", (root / "README.md").read_text(encoding="utf-8")
-    )
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    branch = re.search(r"https://mybinder\.org/v2/gh/[^/\s]+/[^/\s]+/([A-Za-z0-9._-]+)", readme)
     return Address.parse(citation["repository-code"], branch[1] if branch else "main")
 
 
@@ -93,10 +96,11 @@ def render(text: str, old: Address, new: Address) -> str:
     """`text` with each form of `old` replaced by the same form of `new`."""
     for name, prefix in old.forms().items():
         ends_word = "" if prefix.endswith("/") else r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])"
-        text = re.sub(re.escape(prefix) + ends_word, lambda _, to=new.forms()[name]: to, text)
-        if name == "repository":
-            for kind in ("blob", "tree", "raw"):
-                text = text.replace(f"{new.repository}/{kind}/{old.branch}/", f"{new.repository}/{kind}/{new.branch}/")
+        text = re.sub(re.escape(prefix) + ends_word, new.forms()[name], text)
+    for kind in ("blob", "tree", "raw"):
+        text = text.replace(
+            f"{new.repository}/{kind}/{old.branch}/", f"{new.repository}/{kind}/{new.branch}/"
+        )
     return text
 
 
@@ -115,7 +119,7 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file does not match")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 on a mismatch")
     parser.add_argument("--show", action="store_true", help="print every address")
     options = parser.parse_args()
     if options.show:
@@ -124,7 +128,8 @@ def main() -> int:
         return 0
     found = stale()
     for path, text in found.items():
-        print(f"{path.relative_to(ROOT)}: {'does not match' if options.check else 'rewritten to match'} _config.yml")
+        done = "does not match" if options.check else "rewritten to match"
+        print(f"{path.relative_to(ROOT)}: {done} _config.yml")
         if not options.check:
             path.write_text(text, encoding="utf-8")
     return 1 if options.check and found else 0

@@ -1,6 +1,6 @@
 """Find the Chromium that the browser test drives; install Debian's where that can be done.
 
-    python scripts/chromium.py --ensure
+python scripts/chromium.py --ensure
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ FLAGS = (
 def find() -> str | None:
     """The path of a Chromium: `$CHROMIUM` if it is set, else the first of NAMES on the PATH."""
     chosen = os.environ.get("CHROMIUM")
-    return shutil.which(chosen) if chosen else next((path for name in NAMES if (path := shutil.which(name))), None)
+    if chosen:
+        return shutil.which(chosen)
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def install() -> None:
@@ -43,7 +45,7 @@ def main() -> int:
     parser.add_argument("--ensure", action="store_true", help="install it with apt-get if it is missing")
     options = parser.parse_args()
     if find() is None and options.ensure:
-        advice = "The browser test needs Chromium. Install it and run again, or set CHROMIUM to the path of one."
+        advice = "The browser test needs Chromium. Install it, or set CHROMIUM to the path of one."
         if shutil.which("apt-get") is None:
             print(f"{advice} (There is no apt-get here to do it.)", file=sys.stderr)
             return 1

@@ -1,6 +1,6 @@
 """Serve the built site on this machine alone.
 
-    python scripts/serve.py [--port 8000] [--folder _build/html]
+python scripts/serve.py [--port 8000] [--folder _build/html]
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """The `api` directive: the package's reference, read from its source without importing it.
 
-Reading by `ast` needs neither torch nor the package's other dependencies, so the pages build in seconds anywhere.
+Reading by `ast` needs neither torch nor the package's other dependencies, so the pages build anywhere.
 
     ```{api} diffusion_tutorial
     :first: schedules samplers guidance
     :skip: cli
     ```
 
-A docstring is plain text: paragraphs, `code` between backticks, lines that start with "- ", and indented blocks,
-which are shown as they are.
+A docstring is plain text: paragraphs, `code` between backticks, lines that start with "- ", and indented
+blocks, which are shown as they are.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def modules(package: Path, first: tuple[str, ...] = (), skip: tuple[str, ...] = 
 
 
 def entries(tree: ast.Module) -> list[Entry]:
-    """The documented public names that a module defines, in the order of its source; `__all__` decides if it is there."""
+    """The documented public names that a module defines, in order; those of `__all__` if it is there."""
     listed = exported(tree)
     chosen = []
     for node in tree.body:
@@ -65,7 +65,7 @@ def entries(tree: ast.Module) -> list[Entry]:
 
 def exported(tree: ast.Module) -> set[str] | None:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
             try:
                 return set(ast.literal_eval(node.value))
             except ValueError:
@@ -96,8 +96,8 @@ def signature(node: ast.FunctionDef, drop_first: bool = False) -> str:
     """`(x, y=1) -> Tensor`: names and defaults; types stay in the docstring, where shapes are."""
     bare = ast.parse(ast.unparse(node)).body[0]
     arguments = bare.args
-    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg):
-        if argument is not None:
+    for argument in ast.walk(arguments):
+        if isinstance(argument, ast.arg):
             argument.annotation = None
     if drop_first:
         (arguments.posonlyargs or arguments.args).pop(0)
@@ -110,8 +110,8 @@ def constructor(node: ast.ClassDef) -> str:
         if isinstance(child, ast.FunctionDef) and child.name == "__init__":
             return signature(child, drop_first=True).replace(" -> None", "")
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        fields = [child for child in node.body if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name)]
-        shown = [f.target.id + (f"={ast.unparse(f.value)}" if f.value else "") for f in fields]
+        fields = [child for child in node.body if isinstance(child, ast.AnnAssign)]
+        shown = [ast.unparse(f.target) + (f"={ast.unparse(f.value)}" if f.value else "") for f in fields]
         return f"({', '.join(name for name in shown if not name.startswith('_'))})"
     return ""
 
@@ -130,7 +130,11 @@ def body(doc: str) -> list[nodes.Node]:
         hang = next((i for i, line in enumerate(lines) if i and line.startswith("    ")), None)
         if lines[0].lstrip().startswith(("- ", "* ")):
             made.append(bullets(lines))
-        elif hang and lines[hang - 1].rstrip().endswith(":") and all(line.startswith("    ") for line in lines[hang:]):
+        elif (
+            hang
+            and lines[hang - 1].rstrip().endswith(":")
+            and all(x.startswith("    ") for x in lines[hang:])
+        ):
             made.append(paragraph(" ".join(lines[:hang])))
             text = dedent("\n".join(lines[hang:]))
             made.append(nodes.literal_block(text, text, language="none"))

@@ -1,6 +1,6 @@
 """The site asks nobody but itself: MathJax, require.js, the widget manager and the fonts are copied into it.
 
-They come from the npm packages that `scripts/vendor/package-lock.json` pins; `make site` has installed them there.
+They come from the npm packages that `scripts/vendor/package-lock.json` pins; `make site` installs them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def configure(app: Sphinx, config) -> None:
 
 
 def drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
-    """sphinx-thebe declares its constants twice and points at a content network; the site has no use for it."""
+    """sphinx-thebe declares its constants twice and points at a third party; the site has no use for it."""
 
     def is_thebe(item) -> bool:
         inline = getattr(item, "attributes", {}).get("body") or ""

@@ -1,4 +1,4 @@
-"""Addresses and page descriptions: links to the repository, Binder and Colab, what a shared link shows, sitemap, 404.
+"""Links to the repository, Binder and Colab; what a shared link shows; the sitemap and the page for 404.
 
 A page writes `<repo:CONTRIBUTING.md>`, `[Colab](colab:notebooks/still-life.ipynb)` or
 `[Binder](binder:notebooks/still-life.ipynb)`; the address comes from `_config.yml` by scripts/address.py.
@@ -42,6 +42,14 @@ def resolve_substitutions(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"{{{{ {name} }}}}", value)
 
 
+def name_terms(app: Sphinx, doctree: nodes.document) -> None:
+    """`[word](glossary.md#term-word)` finds the words of a page that carry an id, as it finds headings."""
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for span in doctree.findall(nodes.inline):
+        for name in span["ids"]:
+            slugs.setdefault(name, (span.line, name, span.astext()))
+
+
 def describe(doctree: nodes.document) -> str:
     """The page's own `description`, or the start of its first paragraph."""
     for meta in doctree.findall(nodes.meta):
@@ -51,39 +59,42 @@ def describe(doctree: nodes.document) -> str:
         if isinstance(paragraph.parent, nodes.section):
             text = re.sub(r"\s+", " ", paragraph.astext()).strip()
             if len(text) > 40:
-                return text if len(text) <= LENGTH else text[: text.rfind(" ", 0, LENGTH)].rstrip(",;:. ") + " …"
+                cut = text[: text.rfind(" ", 0, LENGTH)].rstrip(",;:. ")
+                return text if len(text) <= LENGTH else f"{cut} …"
     return ""
 
 
 def add_metadata(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     if doctree is None:
         return
+    context.setdefault("metatags", "")
     base, title = app.config.html_baseurl, re.sub(r"<[^>]+>", "", context.get("title", ""))
     text = describe(doctree)
-    tags = {"og:type": "article", "og:site_name": app.config.html_title or app.config.project, "og:title": title}
+    tags = {"og:type": "article", "og:site_name": app.config.html_title, "og:title": title}
     tags["og:url"] = f"{base}{pagename}.html"
     if text:
         tags["og:description"] = text
     if (Path(app.confdir) / "book/_static/social.png").exists():
         tags["og:image"] = f"{base}_static/social.png"
-        context["metatags"] = context.get("metatags", "") + '\n<meta name="twitter:card" content="summary_large_image" />'
+        context["metatags"] += '\n<meta name="twitter:card" content="summary_large_image" />'
     lines = [f'<meta property="{key}" content="{escape(value)}" />' for key, value in tags.items()]
-    if text and 'name="description"' not in context.get("metatags", ""):
+    if text and 'name="description"' not in context["metatags"]:
         lines.append(f'<meta name="description" content="{escape(text)}" />')
-    context["metatags"] = context.get("metatags", "") + "\n" + "\n".join(lines)
+    context["metatags"] += "\n" + "\n".join(lines)
 
 
-def mark_chinese(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
-    """Table cells in Chinese say so, for speech and for the choice of typeface."""
-    if "body" in context:
-        context["body"] = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', context["body"])
+def mend(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """What speech needs: table cells in Chinese say so, and a list that holds no list items is not called one."""
+    body = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', context.get("body", ""))
+    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
 
 def write_files(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     base, out = app.config.html_baseurl, Path(app.outdir)
-    pages = "".join(f"  <url><loc>{escape(base)}{name}.html</loc></url>\n" for name in sorted(app.env.found_docs))
+    names = sorted(app.env.found_docs)
+    pages = "".join(f"  <url><loc>{escape(base)}{name}.html</loc></url>\n" for name in names)
     (out / "sitemap.xml").write_text(
         f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
         f"{pages}</urlset>\n",
@@ -96,7 +107,8 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", configure, priority=100)
     app.connect("source-read", resolve_substitutions)
+    app.connect("doctree-read", name_terms)
     app.connect("html-page-context", add_metadata, priority=600)
-    app.connect("html-page-context", mark_chinese)
+    app.connect("html-page-context", mend)
     app.connect("build-finished", write_files)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-// Two small repairs of the page; nothing here is needed to read it.
+// Small repairs of the page; nothing here is needed to read it.
 
 // The widget manager speaks to MathJax 2; the page has MathJax 3.
 const hub = {
@@ -20,18 +20,21 @@ function addHub() {
 }
 
 addHub();
-for (const script of document.querySelectorAll('script[src*="mathjax"]')) script.addEventListener("load", addHub);
-
-// What scrolls sideways can be reached with the keyboard.
-function makeScrollable() {
-  for (const element of document.querySelectorAll(".bd-article div.math, .bd-article .pst-scrollable-table-container, .bd-article pre")) {
-    if (element.scrollWidth > element.clientWidth + 1) {
-      if (element.tabIndex < 0) element.tabIndex = 0;
-    }
+for (const script of document.querySelectorAll('script[src*="mathjax"]')) script.// Names that speech and eyes agree on: the theme's buttons, and the sliders of widgets.
+function nameControls() {
+  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
+  for (const title of document.querySelectorAll(".theme-switch-button svg title")) title.remove();
+  for (const handle of document.querySelectorAll(".noUi-handle:not([aria-label])")) {
+    const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");
+    handle.setAttribute("aria-label", label?.textContent.trim() || "slider");
   }
 }
 
 addEventListener("load", () => {
+  nameControls();
+  const observer = new MutationObserver(nameControls);
+  observer.observe(document.body, { childList: true, subtree: true });
+  setTimeout(() => observer.disconnect(), 10000);
   window.MathJax?.startup?.promise?.then(makeScrollable) ?? makeScrollable();
 });
 addEventListener("resize", makeScrollable);

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import random
-import re
 
 from .scenes import ATTRIBUTES
 
 _GLUE = ("a", "an", "the", "object", "on", "in", "front", "of", "before", "with", "and", "floor", "wall")
-WORDS: tuple[str, ...] = tuple(dict.fromkeys((*_GLUE, *(word for values in ATTRIBUTES.values() for word in values))))
+WORDS: tuple[str, ...] = tuple(
+    dict.fromkeys((*_GLUE, *(word for values in ATTRIBUTES.values() for word in values)))
+)
 
 
 class UnknownWordError(ValueError):
@@ -29,12 +30,14 @@ def check_words(text: str, name: str = "prompt") -> None:
     for word in dict.fromkeys(unknown):
         near = difflib.get_close_matches(word, WORDS, n=3, cutoff=0.5)
         hints.append(f"{word!r}" + (f" (nearest: {', '.join(near)})" if near else ""))
-    raise UnknownWordError(f"{name} is {text!r}: unknown {'word' if len(hints) == 1 else 'words'} {', '.join(hints)}; "
-                           f"allowed: {', '.join(sorted(WORDS))}")
+    raise UnknownWordError(
+        f"{name} is {text!r}: unknown {'word' if len(hints) == 1 else 'words'} {', '.join(hints)}; "
+        f"allowed: {', '.join(sorted(WORDS))}"
+    )
 
 
 def _split(text: str) -> list[str]:
-    return re.findall(r"[^\s,.]+", text.lower())
+    return text.lower().split()
 
 
 def _article(words: list[str]) -> list[str]:

@@ -39,8 +39,13 @@ from .scenes import ATTRIBUTES, HELD_OUT, Scenes, render, sample_scenes
 # Scenes for evaluation start here; training's seeds (config.yaml) lie below.
 _SEED = 900_000
 BARS = {
-    "psnr": 35.0, "reconstruction": 0.97, "judge": 0.98, "adherence": 0.97, "all_right": 0.85,
-    "total_variation": 0.05, "frechet_ratio": 1.3,
+    "psnr": 35.0,
+    "reconstruction": 0.97,
+    "judge": 0.98,
+    "adherence": 0.97,
+    "all_right": 0.85,
+    "total_variation": 0.05,
+    "frechet_ratio": 1.3,
 }
 
 
@@ -49,13 +54,19 @@ def full_caption(scenes: Scenes, i: int, seed: int) -> str:
     return caption(scenes.values(i), random.Random(seed + i))
 
 
-def draw(model, captions: Sequence[str | None], steps: int, scale: float, seed: int, chunk: int = 125) -> Tensor:
+def draw(
+    model, captions: Sequence[str | None], steps: int, scale: float, seed: int, chunk: int = 125
+) -> Tensor:
     """(N, 3, 64, 64) pictures, one a caption, by DDIM. Picture i has the same noise whatever the chunk."""
     parts = []
     for start in range(0, len(captions), chunk):
-        part = list(captions[start:start + chunk])
+        part = list(captions[start : start + chunk])
         x = noise.gaussian((len(part), *model.latent_shape), seed, first=start)
-        parts.append(model.sample(part, num_inference_steps=steps, guidance_scale=scale, latents=x, keep_trajectory=False).images)
+        parts.append(
+            model.sample(
+                part, num_inference_steps=steps, guidance_scale=scale, latents=x, keep_trajectory=False
+            ).images
+        )
     return torch.cat(parts)
 
 
@@ -86,19 +97,30 @@ def autoencoder_quality(model, judge: Judge, n: int, seed: int = _SEED + 1) -> d
     pictures = render(scenes)
     rebuilt = reconstruct(model, pictures)
     whole = -10 * torch.log10((pictures - rebuilt).double().square().mean())
-    return {"n": n, "psnr": mean(psnr(pictures, rebuilt)), "psnr_of_mean_error": float(whole),
-            "accuracy": _accuracy(judge.read(rebuilt), scenes.labels)}
+    return {
+        "n": n,
+        "psnr": mean(psnr(pictures, rebuilt)),
+        "psnr_of_mean_error": float(whole),
+        "accuracy": _accuracy(judge.read(rebuilt), scenes.labels),
+    }
 
 
-def caption_adherence(model, judge: Judge, n: int, held_out: bool, steps: int = 25, scale: float = 4.0,
-                      seed: int = _SEED + 2) -> dict:
+def caption_adherence(
+    model, judge: Judge, n: int, held_out: bool, steps: int = 25, scale: float = 4.0, seed: int = _SEED + 2
+) -> dict:
     """Captions that name all six attributes; are they all there?"""
     scenes = sample_scenes(n, seed + held_out, held_out=held_out)
     captions = [full_caption(scenes, i, seed) for i in range(n)]
     read = judge.read(draw(model, captions, steps, scale, seed=seed))
     said = [parse(text) for text in captions]
-    return {"n": n, "steps": steps, "guidance_scale": scale, "adherence": adherence(read, said),
-            "all_right": all_right(read, said), "accuracy": adherence_by_attribute(read, said)}
+    return {
+        "n": n,
+        "steps": steps,
+        "guidance_scale": scale,
+        "adherence": adherence(read, said),
+        "all_right": all_right(read, said),
+        "accuracy": adherence_by_attribute(read, said),
+    }
 
 
 def law(name: str, said: dict[str, str]) -> list[float]:
@@ -112,18 +134,27 @@ def law(name: str, said: dict[str, str]) -> list[float]:
     return [1 / len(ATTRIBUTES[name])] * len(ATTRIBUTES[name])
 
 
-def diversity(model, judge: Judge, text: str, n: int, steps: int = 25, scale: float = 1.0, seed: int = _SEED + 10) -> dict:
+def diversity(
+    model, judge: Judge, text: str, n: int, steps: int = 25, scale: float = 1.0, seed: int = _SEED + 10
+) -> dict:
     """What is left unsaid should follow the training law: total variation from it, and entropy in bits."""
     read = judge.read(draw(model, [text] * n, steps, scale, seed=seed))
     said = parse(text)
     unsaid = [name for name in ATTRIBUTES if name not in said]
-    return {"n": n, "steps": steps, "guidance_scale": scale, "prompt": text,
-            "total_variation": {name: total_variation(read[name], law(name, said)) for name in unsaid},
-            "floor": {name: total_variation_floor(law(name, said), n) for name in unsaid},
-            "entropy": {name: entropy(read[name], len(ATTRIBUTES[name])) for name in unsaid}}
+    return {
+        "n": n,
+        "steps": steps,
+        "guidance_scale": scale,
+        "prompt": text,
+        "total_variation": {name: total_variation(read[name], law(name, said)) for name in unsaid},
+        "floor": {name: total_variation_floor(law(name, said), n) for name in unsaid},
+        "entropy": {name: entropy(read[name], len(ATTRIBUTES[name])) for name in unsaid},
+    }
 
 
-def frechet(model, judge: Judge, n: int, scales: Sequence[float], steps: int = 50, seed: int = _SEED + 20) -> dict:
+def frechet(
+    model, judge: Judge, n: int, scales: Sequence[float], steps: int = 50, seed: int = _SEED + 20
+) -> dict:
     """Fréchet distances in the judge's features to n real pictures: of other real ones, of reconstructions, of samples."""
     reference = judge.features(render(sample_scenes(n, seed)))
     scenes = sample_scenes(n, seed + 1)
@@ -131,16 +162,27 @@ def frechet(model, judge: Judge, n: int, scales: Sequence[float], steps: int = 5
     captions = [full_caption(scenes, i, seed) for i in range(n)]
     by_scale = {}
     for scale in scales:
-        by_scale[f"{scale:g}"] = frechet_distance(reference, judge.features(draw(model, captions, steps, scale, seed=seed)))
-    return {"n": n, "steps": steps, "features": reference.shape[1],
-            "real": frechet_distance(reference, judge.features(pictures)),
-            "reconstructions": frechet_distance(reference, judge.features(reconstruct(model, pictures))),
-            "by_scale": by_scale}
+        by_scale[f"{scale:g}"] = frechet_distance(
+            reference, judge.features(draw(model, captions, steps, scale, seed=seed))
+        )
+    return {
+        "n": n,
+        "steps": steps,
+        "features": reference.shape[1],
+        "real": frechet_distance(reference, judge.features(pictures)),
+        "reconstructions": frechet_distance(reference, judge.features(reconstruct(model, pictures))),
+        "by_scale": by_scale,
+    }
 
 
-def evaluate(model, judge: Judge, share: float = 1.0, frechet_scales: Sequence[float] = (1, 1.5, 2, 3), say=print) -> dict:
+def evaluate(
+    model, judge: Judge, share: float = 1.0, frechet_scales: Sequence[float] = (1, 1.5, 2, 3), say=print
+) -> dict:
     """Every measurement, at `share` of the full sample counts."""
-    n = {name: max(20, int(count * share)) for name, count in (("judge", 4000), ("vae", 2000), ("captions", 1000), ("many", 2000))}
+    n = {
+        name: max(20, int(count * share))
+        for name, count in (("judge", 4000), ("vae", 2000), ("captions", 1000), ("many", 2000))
+    }
     began = time.time()
     found = {}
     parts = {
@@ -148,7 +190,9 @@ def evaluate(model, judge: Judge, share: float = 1.0, frechet_scales: Sequence[f
         "autoencoder": lambda: autoencoder_quality(model, judge, n["vae"]),
         "captions": lambda: caption_adherence(model, judge, n["captions"], held_out=False),
         "held_out": lambda: caption_adherence(model, judge, n["captions"] // 2, held_out=True),
-        "diversity": lambda: [diversity(model, judge, text, n["many"]) for text in ("a sphere", "a red object")],
+        "diversity": lambda: [
+            diversity(model, judge, text, n["many"]) for text in ("a sphere", "a red object")
+        ],
         "frechet": lambda: frechet(model, judge, n["many"], frechet_scales),
     }
     for name, part in parts.items():
@@ -176,22 +220,39 @@ def bars(found: dict) -> list[tuple[str, float, str, float, bool]]:
     best = min(v["value"] for v in found["frechet"]["by_scale"].values())
     rows = [
         ("Autoencoder: PSNR on fresh scenes, dB", found["autoencoder"]["psnr"]["value"], "≥", BARS["psnr"]),
-        ("Judge on reconstructions, worst attribute", worst(found["autoencoder"]["accuracy"]), "≥", BARS["reconstruction"]),
+        (
+            "Judge on reconstructions, worst attribute",
+            worst(found["autoencoder"]["accuracy"]),
+            "≥",
+            BARS["reconstruction"],
+        ),
         ("Judge on clean pictures, worst attribute", worst(found["judge"]["accuracy"]), "≥", BARS["judge"]),
         ("Full captions: mean adherence", found["captions"]["adherence"]["value"], "≥", BARS["adherence"]),
         ("Full captions: all six right", found["captions"]["all_right"]["value"], "≥", BARS["all_right"]),
-        ("Scale 1: total variation of the unsaid, worst",
-         max(v["value"] for part in found["diversity"] for v in part["total_variation"].values()), "≤", BARS["total_variation"]),
-        ("Fréchet distance at the best scale, over that of reconstructions",
-         best / found["frechet"]["reconstructions"]["value"], "≤", BARS["frechet_ratio"]),
+        (
+            "Scale 1: total variation of the unsaid, worst",
+            max(v["value"] for part in found["diversity"] for v in part["total_variation"].values()),
+            "≤",
+            BARS["total_variation"],
+        ),
+        (
+            "Fréchet distance at the best scale, over that of reconstructions",
+            best / found["frechet"]["reconstructions"]["value"],
+            "≤",
+            BARS["frechet_ratio"],
+        ),
     ]
-    return [(what, got, sign, bar, got >= bar if sign == "≥" else got <= bar) for what, got, sign, bar in rows]
+    return [
+        (what, got, sign, bar, got >= bar if sign == "≥" else got <= bar) for what, got, sign, bar in rows
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="a Still Life folder (default: the shipped one)")
-    parser.add_argument("--share", type=float, default=1.0, help="share of the full sample counts, to look quickly")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the full sample counts, to look quickly"
+    )
     parser.add_argument("--frechet-scales", type=float, nargs="+", default=[1, 1.5, 2, 3])
     parser.add_argument("-o", "--out", type=Path, help="a JSON file for the result")
     args = parser.parse_args(argv)

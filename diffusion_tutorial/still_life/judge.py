@@ -21,19 +21,29 @@ class Judge(nn.Module):
         super().__init__()
         layers, last = [], 3
         for width in widths:
-            layers += [nn.Conv2d(last, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-                       nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [
+                nn.Conv2d(last, width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
             last = width
         self.body = nn.Sequential(*layers)
         self.neck = nn.Linear(2 * last, FEATURES)
-        self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, len(values)) for name, values in ATTRIBUTES.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(FEATURES, len(values)) for name, values in ATTRIBUTES.items()}
+        )
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Judge:
         """The shipped judge, or one from a safetensors file."""
         judge = cls()
         source = path or files("diffusion_tutorial.still_life") / "model" / "judge.safetensors"
-        judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(str(source)).items()})
+        judge.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in load_file(str(source)).items()}
+        )
         return judge.eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
@@ -51,5 +61,7 @@ class Judge(nn.Module):
     @torch.no_grad()
     def read(self, images: Tensor, batch: int = 256) -> dict[str, Tensor]:
         """(B, 3, 64, 64) in [0, 1] -> the most likely value (B,) int64 an attribute."""
-        parts = [{name: logits.argmax(1) for name, logits in self(part).items()} for part in images.split(batch)]
+        parts = [
+            {name: logits.argmax(1) for name, logits in self(part).items()} for part in images.split(batch)
+        ]
         return {name: torch.cat([part[name] for part in parts]) for name in ATTRIBUTES}

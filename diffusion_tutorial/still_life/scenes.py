@@ -23,14 +23,33 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 
 # Pairs that training never shows, to see whether the model composes what it knows apart.
 HELD_OUT: tuple[tuple[str, str], ...] = (
-    ("sphere", "pink"), ("cube", "cyan"), ("cylinder", "orange"), ("cone", "purple"), ("torus", "yellow"),
+    ("sphere", "pink"),
+    ("cube", "cyan"),
+    ("cylinder", "orange"),
+    ("cone", "purple"),
+    ("torus", "yellow"),
 )
 
 # sRGB. The object's colours are saturated, the floor's muted, the wall's pale: a red sphere shows on a red floor.
-_OBJECT = ((.86, .10, .10), (.98, .50, .04), (.98, .86, .10), (.13, .62, .18),
-           (.15, .80, .85), (.12, .25, .86), (.50, .16, .74), (.98, .47, .70))
-_FLOOR = ((.66, .30, .28), (.74, .64, .30), (.34, .54, .32), (.30, .40, .66), (.44, .44, .45), (.88, .88, .88))
-_WALL = ((.95, .95, .95), (.93, .87, .60), (.66, .84, .66), (.64, .77, .94))
+_OBJECT = (
+    (0.86, 0.10, 0.10),
+    (0.98, 0.50, 0.04),
+    (0.98, 0.86, 0.10),
+    (0.13, 0.62, 0.18),
+    (0.15, 0.80, 0.85),
+    (0.12, 0.25, 0.86),
+    (0.50, 0.16, 0.74),
+    (0.98, 0.47, 0.70),
+)
+_FLOOR = (
+    (0.66, 0.30, 0.28),
+    (0.74, 0.64, 0.30),
+    (0.34, 0.54, 0.32),
+    (0.30, 0.40, 0.66),
+    (0.44, 0.44, 0.45),
+    (0.88, 0.88, 0.88),
+)
+_WALL = ((0.95, 0.95, 0.95), (0.93, 0.87, 0.60), (0.66, 0.84, 0.66), (0.64, 0.77, 0.94))
 _RADIUS = (0.66, 0.98)  # small, large
 _MARCH_STEPS, _SHADOW_STEPS = 28, 18
 
@@ -40,10 +59,10 @@ class Scenes:
     """A batch of scenes. `labels` (B, 6) int64 indexes ATTRIBUTES in order; the rest, (B,) float32, is free."""
 
     labels: Tensor
-    x: Tensor            # the object's place on the floor
+    x: Tensor  # the object's place on the floor
     z: Tensor
-    yaw: Tensor          # radians
-    stretch: Tensor      # factor on the radius that the size gives
+    yaw: Tensor  # radians
+    stretch: Tensor  # factor on the radius that the size gives
     camera_azimuth: Tensor
     camera_height: Tensor
     camera_distance: Tensor
@@ -72,7 +91,9 @@ def is_held_out(labels: Tensor) -> Tensor:
     return held[labels[:, 0], labels[:, 1]]
 
 
-def sample_scenes(n: int, seed: int, fixed: dict[str, str] | None = None, held_out: bool | None = False) -> Scenes:
+def sample_scenes(
+    n: int, seed: int, fixed: dict[str, str] | None = None, held_out: bool | None = False
+) -> Scenes:
     """Draw `n` scenes, attributes independent and uniform over the allowed combinations.
 
     fixed: attributes to hold, such as {"shape": "cone"}. held_out: False draws what training may show, True only
@@ -108,40 +129,49 @@ def sample_scenes(n: int, seed: int, fixed: dict[str, str] | None = None, held_o
 
     side = torch.randint(2, (n,), generator=rng) * 2.0 - 1.0
     return Scenes(
-        labels=labels, x=uniform(-.35, .35), z=uniform(-.25, .25), yaw=uniform(0, 2 * math.pi),
-        stretch=uniform(.95, 1.05), camera_azimuth=uniform(-.2, .2), camera_height=uniform(2.1, 2.7),
-        camera_distance=uniform(4.3, 4.7), light_azimuth=side * uniform(.45, 1.0),
-        light_elevation=uniform(.8, 1.05), light_power=uniform(.92, 1.08), wall_z=uniform(-2.2, -1.8),
+        labels=labels,
+        x=uniform(-0.35, 0.35),
+        z=uniform(-0.25, 0.25),
+        yaw=uniform(0, 2 * math.pi),
+        stretch=uniform(0.95, 1.05),
+        camera_azimuth=uniform(-0.2, 0.2),
+        camera_height=uniform(2.1, 2.7),
+        camera_distance=uniform(4.3, 4.7),
+        light_azimuth=side * uniform(0.45, 1.0),
+        light_elevation=uniform(0.8, 1.05),
+        light_power=uniform(0.92, 1.08),
+        wall_z=uniform(-2.2, -1.8),
     )
 
 
 # --- signed distances of the unit shapes: inside the unit ball, resting on y = -floor_gap ---------------------------
+
 
 def _length(*parts: Tensor) -> Tensor:
     return torch.sqrt(sum(p * p for p in parts))
 
 
 def _sphere(x, y, z):
-    return _length(x, y, z) - .92
+    return _length(x, y, z) - 0.92
 
 
-def _cube(x, y, z, half=.60, edge=.09):
+def _cube(x, y, z, half=0.60, edge=0.09):
     qx, qy, qz = (a.abs() - half + edge for a in (x, y, z))
     outside = _length(qx.clamp(min=0), qy.clamp(min=0), qz.clamp(min=0))
     return outside + torch.maximum(qx, torch.maximum(qy, qz)).clamp(max=0) - edge
 
 
-def _cylinder(x, y, z, radius=.64, half=.72, edge=.06):
+def _cylinder(x, y, z, radius=0.64, half=0.72, edge=0.06):
     qr, qy = _length(x, z) - radius + edge, y.abs() - half + edge
     return torch.maximum(qr, qy).clamp(max=0) + _length(qr.clamp(min=0), qy.clamp(min=0)) - edge
 
 
-def _cone(x, y, z, radius=.76, half=.78, edge=.04):
+def _cone(x, y, z, radius=0.76, half=0.78, edge=0.04):
     """Base of `radius` at y = -half, apex at y = +half; exact outside, edges rounded."""
     radius, half = radius - edge, half - edge
     r = _length(x, z)
     # Nearest point on the slanted side, in the (r, y) plane.
-    t = ((radius - r) * radius + (y + half) * 2 * half) / (radius ** 2 + 4 * half ** 2)
+    t = ((radius - r) * radius + (y + half) * 2 * half) / (radius**2 + 4 * half**2)
     t = t.clamp(0, 1)
     side = _length(r - radius * (1 - t), y + half - 2 * half * t)
     base = _length((r - radius).clamp(min=0), y + half)
@@ -149,12 +179,18 @@ def _cone(x, y, z, radius=.76, half=.78, edge=.04):
     return torch.where(inside, -torch.minimum(side, base), torch.minimum(side, base)) - edge
 
 
-def _torus(x, y, z, ring=.64, tube=.32):
+def _torus(x, y, z, ring=0.64, tube=0.32):
     return _length(_length(x, z) - ring, y) - tube
 
 
-_SDF = {"sphere": (_sphere, .92), "cube": (_cube, .60), "cylinder": (_cylinder, .72), "cone": (_cone, .78), "torus": (_torus, .32)}
-_STRIP = {"cube": .30, "cylinder": .75, "cone": .75}  # how bright a shiny side mirrors the strip light
+_SDF = {
+    "sphere": (_sphere, 0.92),
+    "cube": (_cube, 0.60),
+    "cylinder": (_cylinder, 0.72),
+    "cone": (_cone, 0.78),
+    "torus": (_torus, 0.32),
+}
+_STRIP = {"cube": 0.30, "cylinder": 0.75, "cone": 0.75}  # how bright a shiny side mirrors the strip light
 _BOUND = 1.03  # radius of a ball that holds every unit shape
 
 
@@ -185,12 +221,12 @@ def _shadow(sdf, origin: Tensor, direction: Tensor, softness: float = 5.0) -> Te
     near = meets.nonzero().squeeze(1)
     if len(near) == 0:
         return light
-    o, d, t = origin[:, near], direction[:, near], t[near].clamp(min=.03)
+    o, d, t = origin[:, near], direction[:, near], t[near].clamp(min=0.03)
     share = torch.ones(len(near))
     for _ in range(_SHADOW_STEPS):
         h = sdf(*(o + t * d))
-        share = torch.minimum(share, softness * h / t.clamp(min=.25))
-        t = t + h.clamp(.03, .4)
+        share = torch.minimum(share, softness * h / t.clamp(min=0.25))
+        t = t + h.clamp(0.03, 0.4)
     share = share.clamp(0, 1)
     light[near] = share * share * (3 - 2 * share)
     return light
@@ -202,21 +238,40 @@ def _render_shape(shape: str, s: Scenes, size: int, samples: int) -> Tensor:
     n, side = len(s), size * samples
     radius = torch.tensor(_RADIUS)[s.labels[:, 2]] * s.stretch
     shiny = s.labels[:, 3] == 1
-    albedo, floor, wall = (_linear(table)[s.labels[:, k]].T for table, k in ((_OBJECT, 1), (_FLOOR, 4), (_WALL, 5)))
+    albedo, floor, wall = (
+        _linear(table)[s.labels[:, k]].T for table, k in ((_OBJECT, 1), (_FLOOR, 4), (_WALL, 5))
+    )
 
     # Camera: a pinhole that looks at a point above the floor. Vectors are (3, ...) with y up and z to the viewer.
     zero = torch.zeros(n)
-    eye = torch.stack([s.camera_azimuth.sin() * s.camera_distance, s.camera_height, s.camera_azimuth.cos() * s.camera_distance])
-    forward = _unit(torch.stack([zero, zero + .42, zero]) - eye)
+    eye = torch.stack(
+        [
+            s.camera_azimuth.sin() * s.camera_distance,
+            s.camera_height,
+            s.camera_azimuth.cos() * s.camera_distance,
+        ]
+    )
+    forward = _unit(torch.stack([zero, zero + 0.42, zero]) - eye)
     right = _unit(torch.stack([-forward[2], zero, forward[0]]))
     up = torch.linalg.cross(right, forward, dim=0)
-    ticks = ((torch.arange(side) + .5) / side * 2 - 1) * .37
+    ticks = ((torch.arange(side) + 0.5) / side * 2 - 1) * 0.37
     v, u = torch.meshgrid(-ticks, ticks, indexing="ij")
-    ray = _unit((forward[:, :, None] + right[:, :, None] * u.reshape(1, 1, -1) + up[:, :, None] * v.reshape(1, 1, -1)).reshape(3, -1))
+    ray = _unit(
+        (
+            forward[:, :, None]
+            + right[:, :, None] * u.reshape(1, 1, -1)
+            + up[:, :, None] * v.reshape(1, 1, -1)
+        ).reshape(3, -1)
+    )
     owner = torch.arange(n).repeat_interleave(side * side)  # the scene of each ray
 
-    light = torch.stack([s.light_azimuth.sin() * s.light_elevation.cos(), s.light_elevation.sin(),
-                         s.light_azimuth.cos() * s.light_elevation.cos()])
+    light = torch.stack(
+        [
+            s.light_azimuth.sin() * s.light_elevation.cos(),
+            s.light_elevation.sin(),
+            s.light_azimuth.cos() * s.light_elevation.cos(),
+        ]
+    )
     centre = torch.stack([s.x, rest * radius, s.z])
     cos, sin = s.yaw.cos(), s.yaw.sin()
 
@@ -236,13 +291,13 @@ def _render_shape(shape: str, s: Scenes, size: int, samples: int) -> Tensor:
     ground = origin + torch.minimum(to_floor, to_wall) * ray
     place = local(ground, owner)
     facing = torch.where(on_floor, light[1, owner], light[2, owner])
-    contact = (sdf(*place) * radius[owner] / .45).clamp(0, 1)
+    contact = (sdf(*place) * radius[owner] / 0.45).clamp(0, 1)
     gap = (ground[2] - s.wall_z[owner]).where(on_floor, ground[1])
-    corner = .80 + .20 * (gap / .7).clamp(0, 1)  # less light where wall and floor meet
+    corner = 0.80 + 0.20 * (gap / 0.7).clamp(0, 1)  # less light where wall and floor meet
     base = torch.where(on_floor, floor[:, owner], wall[:, owner])
     power = s.light_power[owner]
     lit = facing * _shadow(sdf, place, turn(light, torch.arange(n))[:, owner])
-    colour = base * power * corner * (.34 * (.45 + .55 * contact) + .80 * lit)
+    colour = base * power * corner * (0.34 * (0.45 + 0.55 * contact) + 0.80 * lit)
 
     # The object, where its bounding ball is hit.
     start = local(origin, owner)
@@ -252,34 +307,38 @@ def _render_shape(shape: str, s: Scenes, size: int, samples: int) -> Tensor:
     o, d, t = start[:, index], heading[:, index], t[index]
     for _ in range(_MARCH_STEPS):
         t = t + sdf(*(o + t * d))
-    hit = sdf(*(o + t * d)).abs() < .01
+    hit = sdf(*(o + t * d)).abs() < 0.01
     index, o, d, t = index[hit], o[:, hit], d[:, hit], t[hit]
     scene = owner[index]
     p = o + t * d
     e = 2e-3
-    normal = _unit(sum(torch.tensor(k)[:, None] * sdf(p[0] + e * k[0], p[1] + e * k[1], p[2] + e * k[2])
-                       for k in ((1., -1., -1.), (-1., -1., 1.), (-1., 1., -1.), (1., 1., 1.))))
+    normal = _unit(
+        sum(
+            torch.tensor(k)[:, None] * sdf(p[0] + e * k[0], p[1] + e * k[1], p[2] + e * k[2])
+            for k in ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
+        )
+    )
     sun = turn(light, torch.arange(n))[:, scene]
     diffuse = _dot(normal, sun).clamp(min=0)
-    diffuse = diffuse * _shadow(sdf, p + .02 * normal, sun)
-    sky = .5 + .5 * normal[1]
-    height = ((p[1] + rest) / .5).clamp(0, 1)
-    ambient = (.20 + .22 * sky) * (.55 + .45 * height)
+    diffuse = diffuse * _shadow(sdf, p + 0.02 * normal, sun)
+    sky = 0.5 + 0.5 * normal[1]
+    height = ((p[1] + rest) / 0.5).clamp(0, 1)
+    ambient = (0.20 + 0.22 * sky) * (0.55 + 0.45 * height)
     own = albedo[:, scene]
-    bounce = floor[:, scene] * (.16 * (1 - sky))
-    matte = own * (ambient + bounce + .86 * diffuse)
+    bounce = floor[:, scene] * (0.16 * (1 - sky))
+    matte = own * (ambient + bounce + 0.86 * diffuse)
 
     # Shiny: a mirror image of a softbox, of a tall strip light below it (for the sides that never face the softbox),
     # of the floor and of the bright room, more of it at grazing angles.
     away = d - 2 * _dot(d, normal) * normal
     grazing = (1 + _dot(d, normal)).clamp(0, 1) ** 3
-    box = ((_dot(away, sun) - .80) / .10).clamp(0, 1)
+    box = ((_dot(away, sun) - 0.80) / 0.10).clamp(0, 1)
     level = _length(away[0], away[2]) * _length(sun[0], sun[2])
-    strip = (((away[0] * sun[0] + away[2] * sun[2]) / level.clamp(min=1e-3) - .93) / .04).clamp(0, 1)
-    lamp = torch.maximum(1.5 * box, _STRIP.get(shape, 0) * strip * ((away[1] + .75) / .2).clamp(0, 1))
-    room = torch.where(away[1] > 0, .55 + .75 * away[1].clamp(min=0), 0 * away[1])
-    mirror = torch.where(away[1] > 0, wall[:, scene] * room, floor[:, scene] * .55)
-    polished = own * (ambient + .62 * diffuse) + (.14 + .50 * grazing) * mirror + lamp * (diffuse > 0)
+    strip = (((away[0] * sun[0] + away[2] * sun[2]) / level.clamp(min=1e-3) - 0.93) / 0.04).clamp(0, 1)
+    lamp = torch.maximum(1.5 * box, _STRIP.get(shape, 0) * strip * ((away[1] + 0.75) / 0.2).clamp(0, 1))
+    room = torch.where(away[1] > 0, 0.55 + 0.75 * away[1].clamp(min=0), 0 * away[1])
+    mirror = torch.where(away[1] > 0, wall[:, scene] * room, floor[:, scene] * 0.55)
+    polished = own * (ambient + 0.62 * diffuse) + (0.14 + 0.50 * grazing) * mirror + lamp * (diffuse > 0)
     colour[:, index] = torch.where(shiny[scene], polished, matte) * s.light_power[scene]
 
     picture = colour.clamp(0, 1).reshape(3, n, size, samples, size, samples).mean((3, 5)).transpose(0, 1)

@@ -55,36 +55,63 @@ class Run:
 
     def pictures(self):
         c = self.config["data"]
-        return data.pictures(self.out / "pictures", c["shards"], c["seed"], self.accelerator.process_index,
-                             self.accelerator.num_processes, self.accelerator.wait_for_everyone)
+        return data.pictures(
+            self.out / "pictures",
+            c["shards"],
+            c["seed"],
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            self.accelerator.wait_for_everyone,
+        )
 
     def _fit(self, name: str, module, loss_fn, n_items: int) -> None:
         schedule = Schedule(**self.config[name]["schedule"])
         began = time.time()
         losses = fit(name, module, loss_fn, n_items, schedule, self.out, self.accelerator)
         if losses and self.accelerator.is_main_process:
-            record = {"stage": name, "schedule": asdict(schedule), "processes": self.accelerator.num_processes,
-                      "steps_taken": len(losses), "final_loss": sum(losses[-100:]) / len(losses[-100:]),
-                      "minutes": round((time.time() - began) / 60, 1), "machine": machine(), "torch": torch.__version__,
-                      "date": datetime.date.today().isoformat(), "init": "shipped" if self.init else "scratch"}
+            record = {
+                "stage": name,
+                "schedule": asdict(schedule),
+                "processes": self.accelerator.num_processes,
+                "steps_taken": len(losses),
+                "final_loss": sum(losses[-100:]) / len(losses[-100:]),
+                "minutes": round((time.time() - began) / 60, 1),
+                "machine": machine(),
+                "torch": torch.__version__,
+                "date": datetime.date.today().isoformat(),
+                "init": "shipped" if self.init else "scratch",
+            }
             with open(self.out / "stages.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
     def autoencoder(self) -> None:
         pictures, _ = self.pictures()
         set_seed(self.config["seed"])
-        vae = AutoencoderTiny.from_pretrained(self.init / "vae", torch_dtype=torch.float32) if self.init else autoencoder.build()
+        vae = (
+            AutoencoderTiny.from_pretrained(self.init / "vae", torch_dtype=torch.float32)
+            if self.init
+            else autoencoder.build()
+        )
         vae.to(memory_format=torch.channels_last)
         c = self.config["autoencoder"]
-        self._fit("autoencoder", autoencoder.Reconstruct(vae),
-                  autoencoder.joint_loss(pictures, c["noise_std"], c["prior_weight"]), len(pictures))
+        self._fit(
+            "autoencoder",
+            autoencoder.Reconstruct(vae),
+            autoencoder.joint_loss(pictures, c["noise_std"], c["prior_weight"], c["mse_weight"]),
+            len(pictures),
+        )
         self._save(vae, "vae-joint")
 
     def decoder(self) -> None:
         pictures, _ = self.pictures()
         vae = AutoencoderTiny.from_pretrained(self.out / "vae-joint").to(memory_format=torch.channels_last)
-        self._fit("decoder", autoencoder.Decode(vae),
-                  autoencoder.decoder_loss(pictures, self._latents(pictures), self.config["decoder"]["noise_std"]), len(pictures))
+        c, latents = self.config["decoder"], self._latents(pictures)
+        self._fit(
+            "decoder",
+            autoencoder.Decode(vae),
+            autoencoder.decoder_loss(pictures, latents, c["noise_std"], c["mse_weight"]),
+            len(pictures),
+        )
         self._save(vae, "vae")
 
     def denoiser(self) -> None:
@@ -94,12 +121,16 @@ class Run:
         tokenizer = denoiser.load_tokenizer(self.out / "tokenizer")
         if self.init:
             unet = UNet2DConditionModel.from_pretrained(self.init / "unet", torch_dtype=torch.float32)
-            text_encoder = CLIPTextModel.from_pretrained(self.init / "text_encoder", torch_dtype=torch.float32)
+            text_encoder = CLIPTextModel.from_pretrained(
+                self.init / "text_encoder", torch_dtype=torch.float32
+            )
         else:
             unet, text_encoder = denoiser.build_unet(), denoiser.build_text_encoder(tokenizer)
         c = self.config["denoiser"]
         alphas_cumprod = DDIMScheduler(**denoiser.SCHEDULER).alphas_cumprod
-        loss_fn = denoiser.denoiser_loss(latents * self.scale(latents), labels, tokenizer, alphas_cumprod, c["drop"], c["gamma"])
+        loss_fn = denoiser.denoiser_loss(
+            latents * self.scale(latents), labels, tokenizer, alphas_cumprod, c["drop"], c["gamma"]
+        )
         self._fit("denoiser", denoiser.TextToNoise(unet, text_encoder), loss_fn, len(labels))
         self._save(unet, "unet")
         self._save(text_encoder, "text_encoder")
@@ -107,9 +138,14 @@ class Run:
     def judge(self) -> None:
         c = self.config["data"]
         pictures, labels = data.pictures(
-            self.out / "judge-pictures", c["judge_shards"], c["judge_seed"], self.accelerator.process_index,
-            self.accelerator.num_processes, self.accelerator.wait_for_everyone,
-            scenes=lambda n, seed: sample_scenes(n, seed, held_out=None))
+            self.out / "judge-pictures",
+            c["judge_shards"],
+            c["judge_seed"],
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            self.accelerator.wait_for_everyone,
+            scenes=lambda n, seed: sample_scenes(n, seed, held_out=None),
+        )
         set_seed(self.config["seed"])
         judge = Judge()
         if self.init:
@@ -117,7 +153,10 @@ class Run:
             judge.requires_grad_(True)
         self._fit("judge", judge, judge_loss(pictures, labels), len(pictures))
         if self.accelerator.is_main_process:
-            save_file({k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}, self.out / "judge.safetensors")
+            save_file(
+                {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()},
+                self.out / "judge.safetensors",
+            )
 
     def export(self) -> None:
         if self.accelerator.is_main_process:
@@ -131,7 +170,9 @@ class Run:
         """Latents of every picture and its mirror image, encoded once and kept on disk beside the scale."""
         place = self.out / "latents.safetensors"
         if self.accelerator.is_main_process and not place.exists():
-            vae = AutoencoderTiny.from_pretrained(self.out / "vae-joint").to(memory_format=torch.channels_last)
+            vae = AutoencoderTiny.from_pretrained(self.out / "vae-joint").to(
+                memory_format=torch.channels_last
+            )
             latents = autoencoder.encode_all(vae, pictures)
             save_file({"latents": latents}, place)
             (self.out / "scaling_factor.json").write_text(json.dumps(self.scale(latents)))
@@ -150,7 +191,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--config", type=Path, default=files("diffusion_tutorial.training") / "config.yaml")
     parser.add_argument("--out", type=Path, default=Path("runs/still-life"))
-    parser.add_argument("--init", choices=("scratch", "shipped"), default="scratch", help="where the weights start")
+    parser.add_argument(
+        "--init", choices=("scratch", "shipped"), default="scratch", help="where the weights start"
+    )
     args = parser.parse_args(argv)
     config = yaml.safe_load(Path(args.config).read_text(encoding="utf-8"))
     accelerator = Accelerator(mixed_precision=config["mixed_precision"])

@@ -16,8 +16,11 @@ from .data import as_input
 
 def build(encoder_width: int = 32, decoder_width: int = 48) -> AutoencoderTiny:
     return AutoencoderTiny(
-        latent_channels=4, encoder_block_out_channels=(encoder_width,) * 3, num_encoder_blocks=(1, 1, 2),
-        decoder_block_out_channels=(decoder_width,) * 3, num_decoder_blocks=(3, 2, 1),
+        latent_channels=4,
+        encoder_block_out_channels=(encoder_width,) * 3,
+        num_encoder_blocks=(1, 1, 2),
+        decoder_block_out_channels=(decoder_width,) * 3,
+        num_decoder_blocks=(3, 2, 1),
     ).to(memory_format=torch.channels_last)
 
 
@@ -33,11 +36,15 @@ class Reconstruct(nn.Module):
         return self.vae.decode(z + noise, return_dict=False)[0], z
 
 
-def reconstruction_error(out: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(loss, mean squared error). Absolute error keeps edges sharp, squared error is what PSNR counts."""
+def reconstruction_error(out: Tensor, x: Tensor, mse_weight: float) -> tuple[Tensor, Tensor]:
+    """(loss, mean squared error): mean |error| + mse_weight * mean error^2.
+
+    Absolute error cleans the plain walls and floors; squared error puts the effort where the large errors are, at
+    the edges and highlights of the small object, and is what PSNR counts.
+    """
     error = (out.float() - x).abs()
     mse = error.square().mean()
-    return error.mean() + 4 * mse, mse.detach()
+    return error.mean() + mse_weight * mse, mse.detach()
 
 
 def psnr(mse: Tensor) -> float:
@@ -45,15 +52,15 @@ def psnr(mse: Tensor) -> float:
     return float(10 * torch.log10(4 / mse))
 
 
-def joint_loss(pictures: Tensor, noise_std: float, prior_weight: float):
+def joint_loss(pictures: Tensor, noise_std: float, prior_weight: float, mse_weight: float):
     """Encoder and decoder together. A weak standard-normal prior keeps the latents near unit scale."""
 
     def loss_fn(module: nn.Module, index: Tensor, rng: torch.Generator):
-        x = as_input(pictures[index], torch.rand(len(index), generator=rng) < .5)
+        x = as_input(pictures[index], torch.rand(len(index), generator=rng) < 0.5)
         x = x.contiguous(memory_format=torch.channels_last)
         noise = noise_std * torch.randn(len(index), 4, 16, 16, generator=rng)
         out, z = module(x, noise)
-        loss, mse = reconstruction_error(out, x)
+        loss, mse = reconstruction_error(out, x, mse_weight)
         prior = 0.5 * z.square().mean()
         return loss + prior_weight * prior, {"psnr": psnr(mse), "latent_std": float(z.detach().std())}
 
@@ -72,18 +79,20 @@ class Decode(nn.Module):
         return self.vae.decode(z, return_dict=False)[0]
 
 
-def decoder_loss(pictures: Tensor, latents: Tensor, noise_std: float):
+def decoder_loss(pictures: Tensor, latents: Tensor, noise_std: float, mse_weight: float):
     """The encoder is settled; the decoder alone, on latents shaken a little, as a sampler's are.
 
     latents (2, N, 4, 16, 16), unscaled: of each picture and of its mirror image.
     """
 
     def loss_fn(module: nn.Module, index: Tensor, rng: torch.Generator):
-        mirror = torch.rand(len(index), generator=rng) < .5
+        mirror = torch.rand(len(index), generator=rng) < 0.5
         x = as_input(pictures[index], mirror)
         z = latents[mirror.long(), index].float()
         z = z + noise_std * torch.randn(z.shape, generator=rng)
-        loss, mse = reconstruction_error(module(z.contiguous(memory_format=torch.channels_last)), x)
+        loss, mse = reconstruction_error(
+            module(z.contiguous(memory_format=torch.channels_last)), x, mse_weight
+        )
         return loss, {"psnr": psnr(mse)}
 
     return loss_fn

@@ -22,8 +22,15 @@ def _write(path: Path, array: np.ndarray) -> None:
     part.replace(path)
 
 
-def pictures(folder: Path, shards: int, seed: int, process: int = 0, processes: int = 1, wait=lambda: None,
-             scenes=sample_scenes) -> tuple[Tensor, Tensor]:
+def pictures(
+    folder: Path,
+    shards: int,
+    seed: int,
+    process: int = 0,
+    processes: int = 1,
+    wait=lambda: None,
+    scenes=sample_scenes,
+) -> tuple[Tensor, Tensor]:
     """`shards` x 512 pictures: (N, 3, 64, 64) uint8 and labels (N, 6) int64. Missing shards are rendered.
 
     Shard k holds `scenes(512, seed + k)`, so it is the same wherever it is rendered. Processes share the work and

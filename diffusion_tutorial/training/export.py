@@ -22,10 +22,14 @@ def export(run: Path, folder: Path) -> None:
     vae = AutoencoderTiny.from_pretrained(vae_source, **half).to(memory_format=torch.contiguous_format)
     vae.register_to_config(scaling_factor=json.loads((run / "scaling_factor.json").read_text()))
     pipeline = StableDiffusionPipeline(
-        vae=vae, unet=UNet2DConditionModel.from_pretrained(run / "unet", **half),
+        vae=vae,
+        unet=UNet2DConditionModel.from_pretrained(run / "unet", **half),
         text_encoder=CLIPTextModel.from_pretrained(run / "text_encoder", **half),
-        tokenizer=CLIPTokenizer.from_pretrained(run / "tokenizer"), scheduler=DDIMScheduler(**SCHEDULER),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        tokenizer=CLIPTokenizer.from_pretrained(run / "tokenizer"),
+        scheduler=DDIMScheduler(**SCHEDULER),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
     fresh = folder.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -39,6 +43,12 @@ def export(run: Path, folder: Path) -> None:
 
 def write_sums(folder: Path) -> None:
     """SHA256SUMS over every file of `folder` that is loaded (all but itself and the model card)."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS", "README.md", "evaluation.json"))
-    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in paths]
+    paths = sorted(
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and p.name not in ("SHA256SUMS", "README.md", "evaluation.json")
+    )
+    lines = [
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in paths
+    ]
     (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")

@@ -28,7 +28,7 @@ class Schedule:
     batch: int
     lr: float
     warmup: int = 100
-    decay: int = 0             # the last `decay` steps bring the rate down to 1% of lr, linearly
+    decay: int = 0  # the last `decay` steps bring the rate down to 1% of lr, linearly
     weight_decay: float = 0.01
     ema: float = 0.999
     clip: float = 1.0
@@ -73,7 +73,9 @@ def fit(
     place = Path(folder) / name
     place.mkdir(parents=True, exist_ok=True)
     trained = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=schedule.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        trained, lr=schedule.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
+    )
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     average = EMAModel(trained, decay=schedule.ema, foreach=True)
 
@@ -83,8 +85,12 @@ def fit(
             fresh, last = place / "checkpoint.new", place / "checkpoint"
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()
-            state = {"step": step, "module": accelerator.unwrap_model(wrapped).state_dict(),
-                     "optimizer": optimizer.state_dict(), "ema": average.state_dict()}
+            state = {
+                "step": step,
+                "module": accelerator.unwrap_model(wrapped).state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "ema": average.state_dict(),
+            }
             torch.save(state, fresh / "state.pt")
             shutil.rmtree(last, ignore_errors=True)
             fresh.rename(last)  # a stop in the middle leaves either the old checkpoint or the new one
@@ -101,8 +107,14 @@ def fit(
 
     losses, began = [], time.time()
     last = schedule.steps if stop_after is None else min(schedule.steps, first + stop_after)
-    bar = tqdm(range(first, last), initial=first, total=schedule.steps, desc=name, mininterval=5,
-               disable=not accelerator.is_main_process)
+    bar = tqdm(
+        range(first, last),
+        initial=first,
+        total=schedule.steps,
+        desc=name,
+        mininterval=5,
+        disable=not accelerator.is_main_process,
+    )
     log = open(place / "log.jsonl", "a") if accelerator.is_main_process else None
     wrapped.train()
     for step in bar:
@@ -119,11 +131,18 @@ def fit(
         average.step(trained)
         losses.append(loss.item())
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"{name}: the loss is {loss.item()} at step {step}; lower lr, now {schedule.lr}")
+            raise FloatingPointError(
+                f"{name}: the loss is {loss.item()} at step {step}; lower lr, now {schedule.lr}"
+            )
         if log and (step + 1) % 50 == 0:
             mean = sum(losses[-50:]) / len(losses[-50:])
             bar.set_postfix(loss=f"{mean:.4f}", **{k: f"{v:.4f}" for k, v in values.items()})
-            log.write(json.dumps({"step": step + 1, "loss": mean, "seconds": round(time.time() - began, 1), **values}) + "\n")
+            log.write(
+                json.dumps(
+                    {"step": step + 1, "loss": mean, "seconds": round(time.time() - began, 1), **values}
+                )
+                + "\n"
+            )
             log.flush()
         if (step + 1) % schedule.save_every == 0 or step + 1 == last:
             save(step + 1)

@@ -328,6 +328,6 @@ def test_only_the_needed_files_are_fetched():
     ]  # fmt: skip
     kept = set(filter_repo_objects(files, allow_patterns=checkpoints._patterns("StableDiffusionPipeline")))
     assert kept == {
-        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt",
-        "tokenizer/vocab.json", "text_encoder/model.safetensors",
+        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+        "tokenizer/merges.txt", "tokenizer/vocab.json", "text_encoder/model.safetensors",
     }  # fmt: skip

@@ -41,6 +41,14 @@ def test_what_comes_back(model, base):
     assert torch.equal(base.trajectory[0].x_t, noise.gaussian((2, 4, 8, 8), 3))
 
 
+def test_results_may_enter_autograd(base):
+    step = base.trajectory[0]
+    for tensor in (base.images, base.latents, step.x_t, step.eps, step.x0):
+        weight = torch.ones(1, requires_grad=True)
+        (weight * tensor).sum().backward()
+        assert weight.grad.isfinite()
+
+
 def test_repeats_and_does_not_depend_on_the_batch(model, base):
     again = model.sample("red", num_inference_steps=4, num_images=2, seed=3)
     assert torch.equal(again.images, base.images)

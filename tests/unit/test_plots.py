@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from IPython.utils.capture import capture_output
 from PIL import Image
 
 from diffusion_tutorial import plots
@@ -96,8 +95,8 @@ def test_bars_and_curves():
     assert "0.930" in [t.get_text() for t in fig.axes[0].texts]
     x = [1, 2, 5, 10]
     fig = plots.curve_with_interval(
-        x, {"DDIM": ([4, 3, 2, 1], [3, 2, 1, 0.5], [5, 4, 3, 2]), "DDPM": [4, 3.9, 2.5, 1.1]}, "steps", "error",
-        logx=True,
+        x, {"DDIM": ([4, 3, 2, 1], [3, 2, 1, 0.5], [5, 4, 3, 2]), "DDPM": [4, 3.9, 2.5, 1.1]},
+        "steps", "error", logx=True,
     )  # fmt: skip
     labels = {t.get_text(): t for t in fig.axes[0].texts}
     assert set(labels) == {"DDIM", "DDPM"}
@@ -116,7 +115,7 @@ def test_bars_and_curves():
 
 
 def test_the_palette_is_told_apart():
-    """Contrast with the white ground, and with each other in lightness or hue under the common colour blindness."""
+    """No two colours look alike, also with the two common kinds of colour blindness."""
     rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in plots.PALETTE])
     deuteranopia = np.array(
         [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
@@ -129,18 +128,17 @@ def test_the_palette_is_told_apart():
         assert apart.min() > 0.1
 
 
-def test_figure_has_alternative_text_and_is_small(samples):
-    with capture_output() as caught:
-        assert (
-            plots.figure(plots.show_grid(samples), alt='Three "pictures" & <noise>', caption="a < b") is None
-        )
-    (output,) = caught.outputs
-    page = output.data["text/html"]
+def test_figure_has_alternative_text_and_is_small(samples, monkeypatch):
+    displayed = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: displayed.append(data))
+    plots.figure(plots.show_grid(samples), alt='Three "pictures" & <noise>', caption="a < b")
+    (data,) = displayed
+    page = data["text/html"]
     assert 'alt="Three &quot;pictures&quot; &amp; &lt;noise&gt;"' in page
     assert "<figcaption>a &lt; b</figcaption>" in page
-    assert output.data["text/plain"] == '[figure: Three "pictures" & <noise>]'
-    kind, data = re.search(r'src="data:image/(\w+);base64,([^"]+)"', page).groups()
-    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+    assert data["text/plain"] == '[figure: Three "pictures" & <noise>]'
+    kind, encoded = re.search(r'src="data:image/(\w+);base64,([^"]+)"', page).groups()
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
         assert picture.format.lower() == kind
         assert f'width="{picture.width}" height="{picture.height}"' in page
     assert len(page) < 60_000

@@ -28,8 +28,11 @@ def test_attributes_are_uniform_over_what_is_allowed():
         # Every shape loses one colour of eight and every colour at most one shape of five, so shapes stay
         # uniform; colours without a held-out pair are a little more frequent: 5/35 against 4/35.
         held = [c for _, c in HELD_OUT]
-        expected = torch.tensor([(4 if v in held else 5) / 35 for v in values]) if name == "colour" else torch.full(
-            (len(values),), 1 / len(values))
+        expected = (
+            torch.tensor([(4 if v in held else 5) / 35 for v in values])
+            if name == "colour"
+            else torch.full((len(values),), 1 / len(values))
+        )
         assert (share - expected).abs().max() < 4 * math.sqrt(0.25 / len(labels))
 
 
@@ -63,18 +66,30 @@ def test_every_attribute_changes_the_picture_in_its_own_place(name):
 def test_the_mirror_image_of_a_scene_is_the_scene_with_its_signs_turned():
     """Training doubles its pictures by mirroring; that is exact only if the renderer knows no left and right."""
     from dataclasses import replace
+
     scenes = sample_scenes(10, 4)
-    turned = replace(scenes, x=-scenes.x, yaw=-scenes.yaw, camera_azimuth=-scenes.camera_azimuth, light_azimuth=-scenes.light_azimuth)
+    turned = replace(
+        scenes,
+        x=-scenes.x,
+        yaw=-scenes.yaw,
+        camera_azimuth=-scenes.camera_azimuth,
+        light_azimuth=-scenes.light_azimuth,
+    )
     difference = (render(turned).flip(-1) - render(scenes)).abs()
-    assert difference.mean() < 1e-4 and difference.amax(1).gt(0.05).float().mean() < 1e-3  # single grazing rays aside
+    assert (
+        difference.mean() < 1e-4 and difference.amax(1).gt(0.05).float().mean() < 1e-3
+    )  # single grazing rays aside
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (dict(n=0, seed=0), ("n is 0", "1 or more")),
-    (dict(n=1, seed=0, fixed={"colour": "beige"}), ("'beige'", "red, orange")),
-    (dict(n=1, seed=0, fixed={"hue": "red"}), ("'hue'", "shape, colour")),
-    (dict(n=1, seed=0, fixed={"shape": "sphere", "colour": "pink"}), ("fixed", "no such combination")),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (dict(n=0, seed=0), ("n is 0", "1 or more")),
+        (dict(n=1, seed=0, fixed={"colour": "beige"}), ("'beige'", "red, orange")),
+        (dict(n=1, seed=0, fixed={"hue": "red"}), ("'hue'", "shape, colour")),
+        (dict(n=1, seed=0, fixed={"shape": "sphere", "colour": "pink"}), ("fixed", "no such combination")),
+    ],
+)
 def test_bad_scene_arguments_are_named(arguments, words):
     with pytest.raises(ValueError) as error:
         sample_scenes(**arguments)

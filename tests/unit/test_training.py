@@ -7,8 +7,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from diffusion_tutorial.training import autoencoder, data, denoiser, export, judge, loop
 from diffusion_tutorial.still_life.judge import Judge
+from diffusion_tutorial.training import autoencoder, data, denoiser, export, judge, loop
 
 
 def toy(folder, steps=12, stop_after=None, **schedule):
@@ -55,20 +55,35 @@ def test_the_rate_warms_up_holds_and_decays():
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     def loss_fn(model, index, rng):
         return model.weight.sum() * float("nan"), {}
+
     with pytest.raises(FloatingPointError, match="step 0"):
-        loop.fit("bad", nn.Linear(2, 1), loss_fn, 4, loop.Schedule(steps=2, batch=2, lr=0.1), tmp_path, Accelerator(cpu=True))
+        loop.fit(
+            "bad",
+            nn.Linear(2, 1),
+            loss_fn,
+            4,
+            loop.Schedule(steps=2, batch=2, lr=0.1),
+            tmp_path,
+            Accelerator(cpu=True),
+        )
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """24 scenes, their latents under an untrained autoencoder, and a tokenizer."""
     from diffusion_tutorial.still_life.scenes import render, sample_scenes
+
     scenes = sample_scenes(24, 0)
     pictures = (render(scenes, samples=1) * 255).byte()
     torch.manual_seed(0)
     vae = autoencoder.build()
-    return pictures, scenes.labels, vae, autoencoder.encode_all(vae, pictures), denoiser.load_tokenizer(
-        tmp_path_factory.mktemp("tokenizer"))
+    return (
+        pictures,
+        scenes.labels,
+        vae,
+        autoencoder.encode_all(vae, pictures),
+        denoiser.load_tokenizer(tmp_path_factory.mktemp("tokenizer")),
+    )
 
 
 def test_every_stage_takes_a_step_and_learns_something(small, tmp_path):
@@ -79,8 +94,8 @@ def test_every_stage_takes_a_step_and_learns_something(small, tmp_path):
     torch.manual_seed(0)
     text_to_noise = denoiser.TextToNoise(denoiser.build_unet(), denoiser.build_text_encoder(tokenizer))
     stages = {
-        "autoencoder": (autoencoder.Reconstruct(vae), autoencoder.joint_loss(pictures, 0.05, 1e-3)),
-        "decoder": (autoencoder.Decode(vae), autoencoder.decoder_loss(pictures, latents, 0.03)),
+        "autoencoder": (autoencoder.Reconstruct(vae), autoencoder.joint_loss(pictures, 0.05, 1e-3, 4)),
+        "decoder": (autoencoder.Decode(vae), autoencoder.decoder_loss(pictures, latents, 0.03, 15)),
         "denoiser": (text_to_noise, denoiser.denoiser_loss(latents, labels, tokenizer, alphas_cumprod)),
         "judge": (Judge(), judge.judge_loss(pictures, labels)),
     }
@@ -95,6 +110,7 @@ def test_every_stage_takes_a_step_and_learns_something(small, tmp_path):
 
 def test_captions_are_dropped_at_the_stated_rate(small):
     import random
+
     _, labels, *_ = small
     texts = denoiser.captions_for(labels.repeat(100, 1), random.Random(0), drop=0.1)
     share = sum(text == "" for text in texts) / len(texts)
@@ -104,6 +120,7 @@ def test_captions_are_dropped_at_the_stated_rate(small):
 def test_the_unet_keeps_to_what_a_browser_can_run():
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
+
     unet = denoiser.build_unet().eval()
     assert sum(p.numel() for p in unet.parameters()) <= 4.5e6
     with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
@@ -126,6 +143,7 @@ def test_pictures_are_rendered_once_and_in_shares(tmp_path, monkeypatch):
 
 def test_the_exported_folder_is_a_pipeline_and_its_sums_hold(small, tmp_path):
     from diffusers import StableDiffusionPipeline
+
     _, _, vae, _, tokenizer = small
     vae.save_pretrained(tmp_path / "vae")
     denoiser.build_unet().save_pretrained(tmp_path / "unet")
@@ -147,17 +165,38 @@ def test_the_exported_folder_is_a_pipeline_and_its_sums_hold(small, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_together(tmp_path):
     """`accelerate launch` on two CPU processes: render, train every stage for a few steps, export."""
-    import yaml
     from importlib.resources import files
+
+    import yaml
+
     config = yaml.safe_load((files("diffusion_tutorial.training") / "config.yaml").read_text())
     config["mixed_precision"] = "no"
     config["data"].update(shards=2, judge_shards=2)
     for stage in ("autoencoder", "decoder", "denoiser", "judge"):
         config[stage]["schedule"].update(steps=2, batch=2, decay=1, save_every=2)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29511",
-               "-m", "diffusion_tutorial.training", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "29511",
+        "-m",
+        "diffusion_tutorial.training",
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
     subprocess.run(command, check=True, timeout=600, capture_output=True, text=True)
     records = [json.loads(line) for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()]
     assert [r["stage"] for r in records] == ["autoencoder", "decoder", "denoiser", "judge"]

@@ -1,4 +1,4 @@
-"""The sampler widget, driven without a browser: picture and label belong together, whatever is dragged how fast."""
+"""The sampler widget, driven without a browser: picture and label belong together, however fast one drags."""
 
 import io
 import re
@@ -28,8 +28,8 @@ def widget(model):
 
 def expected(model, settings):
     one = model.sample(
-        settings.prompt, settings.negative_prompt or None, settings.num_inference_steps, settings.guidance_scale,
-        settings.sampler, seed=settings.seed,
+        settings.prompt, settings.negative_prompt or None, settings.num_inference_steps,
+        settings.guidance_scale, settings.sampler, seed=settings.seed,
     )  # fmt: skip
     return np.asarray(one.pil()[0])
 
@@ -72,7 +72,7 @@ def test_fast_dragging_shows_no_stale_work(widget, model, monkeypatch):
 
     def slow(prompt, *args, callback=None, **kwargs):
         def wait(*step):
-            time.sleep(0.01)
+            time.sleep(0.05)
             return callback(*step)
 
         started.append(args[1])
@@ -97,6 +97,7 @@ def test_fast_dragging_shows_no_stale_work(widget, model, monkeypatch):
     assert widget.wait(30)
     ended.set()
     watcher.join()
+    seen.add(widget.picture.value)
     assert widget.shown.settings.num_inference_steps == 8
     monkeypatch.undo()
     agrees(widget, model)

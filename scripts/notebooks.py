@@ -1,0 +1,146 @@
+"""Make notebooks/x.ipynb from book/x.md: update the cells, run what changed, store the outputs.
+
+    python scripts/notebooks.py [--force] [name ...]
+    python scripts/notebooks.py --check          change nothing; exit 1 if a notebook is out of date
+
+A chapter is a file of book/ that names a kernel in its header. A notebook runs if a code cell changed;
+otherwise its outputs stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupytext.combine import combine_inputs_with_outputs
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
+TIMEOUT = 600
+LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+
+
+def chapters(book: Path = BOOK) -> list[Path]:
+    """The chapters' sources: files of book/ whose header names a kernel."""
+    header = re.compile(r"\A---\n(?:.*\n)*?kernelspec:\n(?:.*\n)*?---\n")
+    return [path for path in sorted(book.glob("*.md")) if header.match(path.read_text(encoding="utf-8"))]
+
+
+def read_source(path: Path) -> NotebookNode:
+    """A chapter's source as a notebook without outputs; cell names follow from the cells' text."""
+    notebook = jupytext.read(path)
+    notebook.metadata = NotebookNode(
+        {key: notebook.metadata[key] for key in ("kernelspec", "jupytext") if key in notebook.metadata}
+    )
+    notebook.metadata["language_info"] = NotebookNode(LANGUAGE)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
+        seen[name] = seen.get(name, 0) + 1
+        cell["id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+    return notebook
+
+
+def code(notebook: NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shape(notebook: NotebookNode) -> list[tuple]:
+    """What source and notebook must share: kind, text and tags of every cell."""
+    return [(cell.cell_type, cell.source, tuple(cell.metadata.get("tags", ()))) for cell in notebook.cells]
+
+
+def executed(notebook: NotebookNode) -> bool:
+    """True if every code cell with any text has been run."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    return all(cell.execution_count is not None for cell in cells)
+
+
+def update(source: NotebookNode, stored: NotebookNode | None) -> tuple[NotebookNode, bool]:
+    """The cells of `source` with the outputs of `stored`, and whether they must be run."""
+    if stored is None:
+        return source, True
+    fresh = combine_inputs_with_outputs(source, stored, fmt={"extension": ".md", "format_name": "myst"})
+    if "widgets" in stored.metadata:
+        fresh.metadata["widgets"] = stored.metadata["widgets"]
+    for cell, named in zip(fresh.cells, read_ids(source), strict=True):
+        cell["id"] = named
+    return fresh, code(source) != code(stored) or not executed(stored)
+
+
+def read_ids(notebook: NotebookNode) -> list[str]:
+    return [cell["id"] for cell in notebook.cells]
+
+
+def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """Run all cells in a fresh kernel, in `folder`; a cell that raises stops it with the cell's own error."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    notebook.metadata.pop("widgets", None)
+    kept = dict(notebook.metadata)
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute()
+    widgets = notebook.metadata.get("widgets")
+    notebook.metadata = NotebookNode(kept | ({"widgets": widgets} if widgets else {}))
+    return notebook
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="chapters to look at; all if none is named")
+    parser.add_argument("--force", action="store_true", help="run them even if no cell changed")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if one is out of date")
+    options = parser.parse_args()
+    sources = {path.stem: path for path in chapters()}
+    if unknown := set(options.names) - set(sources):
+        known = ", ".join(sources) or "none"
+        parser.error(f"no chapter named {', '.join(sorted(unknown))}; there are: {known}")
+    NOTEBOOKS.mkdir(exist_ok=True)
+    old = 0
+    for name in options.names or sources:
+        target = NOTEBOOKS / f"{name}.ipynb"
+        stored = nbformat.read(target, as_version=4) if target.exists() else None
+        notebook, must_run = update(read_source(sources[name]), stored)
+        if options.check:
+            if must_run or stored is None or shape(notebook) != shape(stored):
+                old += 1
+                print(f"notebooks/{name}.ipynb is out of date: run `make notebooks`")
+            continue
+        if must_run or options.force:
+            print(f"notebooks/{name}.ipynb: running …", flush=True)
+            start = time.perf_counter()
+            try:
+                run(notebook, NOTEBOOKS)
+            except CellExecutionError as error:
+                print(f"notebooks/{name}.ipynb is left as it was. {error}", file=sys.stderr)
+                return 1
+            print(f"notebooks/{name}.ipynb: {time.perf_counter() - start:.0f} s")
+        else:
+            print(f"notebooks/{name}.ipynb: up to date")
+        nbformat.validate(notebook)
+        text = nbformat.writes(notebook) + "\n"
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.write_text(text, encoding="utf-8")
+    return 1 if old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
