@@ -93,10 +93,12 @@ def show_grid(
         raise ValueError(allowed("row_titles", f"{len(row_titles)} titles", f"{rows} (rows)"))
     each = titles is not None and len(titles) == len(pictures)
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
-    room = max(10, int(width / 6.0))  # letters that fit above a picture
+    room = max(10, int(width / 6.6))  # letters that fit above a picture
     above = [_wrap(t, room) for t in titles] if titles is not None else []
-    line = _LINE * max((t.count("\n") + 1 for t in above), default=0)
-    head = [line if titles is not None and (each or row == 0) else 0 for row in range(rows)]
+    head = [0] * rows  # the height of the titles above each row
+    for k, title in enumerate(above):
+        row = k // columns if each else 0
+        head[row] = max(head[row], _LINE * (title.count("\n") + 1))
     left = 8 + 7 * max(len(part) for t in row_titles for part in t.split("\n")) if row_titles else _GAP
     total_w = left + columns * (width + _GAP)
     total_h = sum(head) + rows * (height + _GAP) + _GAP

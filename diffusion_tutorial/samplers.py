@@ -111,8 +111,8 @@ def ddpm_step(
 ) -> tuple[Tensor, Tensor]:
     """DDPM: a draw from the posterior q(x_s | x_t, x0) (DDPM eq. 7), also when levels are skipped.
 
-    x_s = sqrt(alpha_bar_s) beta / (1 - alpha_bar_t) x0 + sqrt(alpha) (1 - alpha_bar_s) / (1 - alpha_bar_t)
-    x_t + ...
+    x_s = sqrt(alpha_bar_s) beta / (1 - alpha_bar_t) x0
+        + sqrt(alpha) (1 - alpha_bar_s) / (1 - alpha_bar_t) x_t + sigma noise
 
     with alpha = alpha_bar_t / alpha_bar_s and beta = 1 - alpha. variance "small" is the posterior's own,
     beta (1 - alpha_bar_s) / (1 - alpha_bar_t); "large" is beta (DDPM section 3.2; DDIM's table calls it sigma

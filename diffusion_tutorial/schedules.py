@@ -38,9 +38,8 @@ class NoiseSchedule:
     """A table of noise levels. Immutable: the tensors that it hands out are copies.
 
     Args:
-        betas: (n,) noise variances of the training timesteps, each in (0, 1); the last may be 1 (zero
-        terminal SNR). set_alpha_to_one: what DDIM takes as alpha_bar behind the last step, as diffusers'
-        option of that name:
+        betas: (n,) noise variances of the training timesteps, each in (0, 1); the last may be 1 (zero terminal SNR).
+        set_alpha_to_one: what DDIM takes as alpha_bar behind the last step, as diffusers' option of that name:
             1 when True, alphas_cumprod[0] when False (Stable Diffusion 1).
         spacing, steps_offset: what `timesteps` uses unless told otherwise.
 

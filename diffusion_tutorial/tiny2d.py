@@ -23,7 +23,6 @@ from .noise import gaussian, uniform
 from .samplers import walk
 from .schedules import NoiseSchedule, Transition
 
-
 LEVELS = (20, 100, 1000)
 STEPS = (5, 10, 20, 50)
 

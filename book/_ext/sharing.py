@@ -84,7 +84,7 @@ def add_metadata(app: Sphinx, pagename: str, templatename: str, context: dict, d
 
 
 def mend(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
-    """What speech needs: table cells in Chinese say so, and a list that holds no list items is not called one."""
+    """What speech needs: cells in Chinese say so, and what holds no list items is not called a list."""
     body = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', context.get("body", ""))
     context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 

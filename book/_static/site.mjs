@@ -19,22 +19,37 @@ function addHub() {
   if (window.MathJax) window.MathJax.Hub ??= hub;
 }
 
-addHub();
-for (const script of document.querySelectorAll('script[src*="mathjax"]')) script.// Names that speech and eyes agree on: the theme's buttons, and the sliders of widgets.
+// What scrolls sideways can be reached with the keyboard.
+function makeScrollable() {
+  for (const element of document.querySelectorAll(".bd-article :is(div.math, pre, .pst-scrollable-table-container)")) {
+    if (element.scrollWidth > element.clientWidth + 1 && element.tabIndex < 0) element.tabIndex = 0;
+  }
+}
+
+// Names that speech and eyes agree on: the theme's buttons, and the sliders of widgets.
 function nameControls() {
   for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
-  for (const title of document.querySelectorAll(".theme-switch-button svg title")) title.remove();
+  for (const icon of document.querySelectorAll(".theme-switch-button svg:not([aria-hidden])")) {
+    icon.querySelector("title")?.remove();
+    icon.removeAttribute("role");
+    icon.removeAttribute("aria-labelledby");
+    icon.setAttribute("aria-hidden", "true");
+  }
   for (const handle of document.querySelectorAll(".noUi-handle:not([aria-label])")) {
     const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");
     handle.setAttribute("aria-label", label?.textContent.trim() || "slider");
   }
 }
 
+addHub();
+for (const script of document.querySelectorAll('script[src*="mathjax"]')) script.addEventListener("load", addHub);
+
 addEventListener("load", () => {
   nameControls();
   const observer = new MutationObserver(nameControls);
   observer.observe(document.body, { childList: true, subtree: true });
   setTimeout(() => observer.disconnect(), 10000);
-  window.MathJax?.startup?.promise?.then(makeScrollable) ?? makeScrollable();
+  if (window.MathJax?.startup) window.MathJax.startup.promise.then(makeScrollable);
+  else makeScrollable();
 });
 addEventListener("resize", makeScrollable);

@@ -10,7 +10,6 @@ import argparse
 import datetime
 import json
 import platform
-import time
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -29,7 +28,7 @@ from diffusion_tutorial.still_life.scenes import sample_scenes
 from . import autoencoder, data, denoiser
 from .export import export
 from .judge import judge_loss
-from .loop import Schedule, fit
+from .loop import Schedule, fit, minutes_spent
 
 STAGES = ("autoencoder", "decoder", "denoiser", "judge", "export")
 
@@ -66,16 +65,14 @@ class Run:
 
     def _fit(self, name: str, module, loss_fn, n_items: int) -> None:
         schedule = Schedule(**self.config[name]["schedule"])
-        began = time.time()
         losses = fit(name, module, loss_fn, n_items, schedule, self.out, self.accelerator)
         if losses and self.accelerator.is_main_process:
             record = {
                 "stage": name,
                 "schedule": asdict(schedule),
                 "processes": self.accelerator.num_processes,
-                "steps_taken": len(losses),
                 "final_loss": sum(losses[-100:]) / len(losses[-100:]),
-                "minutes": round((time.time() - began) / 60, 1),
+                "minutes": round(minutes_spent(self.out / name / "log.jsonl"), 1),
                 "machine": machine(),
                 "torch": torch.__version__,
                 "date": datetime.date.today().isoformat(),

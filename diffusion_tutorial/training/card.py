@@ -75,6 +75,8 @@ def card(folder: Path, found: dict, stages: list[dict]) -> str:
     ]
     held = ", ".join(f"{colour} {shape}" for shape, colour in HELD_OUT)
     c, h = found["captions"], found["held_out"]
+    trained = {s["stage"] for s in stages}
+    missing = "" if "decoder" in trained else "The stage `decoder` was not part of this run. "
     return f"""---
 license: cc-by-4.0
 pipeline_tag: text-to-image
@@ -156,7 +158,7 @@ Fréchet distance to {f["n"]} real pictures, in the judge's {f["features"]} feat
                 [
                     s["stage"],
                     s["init"],
-                    str(s["steps_taken"]),
+                    str(s["schedule"]["steps"]),
                     str(s["schedule"]["batch"] * s["processes"]),
                     str(s["schedule"]["seed"]),
                     str(s["minutes"]),
@@ -168,7 +170,8 @@ Fréchet distance to {f["n"]} real pictures, in the judge's {f["features"]} feat
         )
     }
 
-Minutes are wall time on cores that other work shared. Training pictures and their mirror images were rendered by the
+{missing}Minutes are wall time on cores that other
+work shared. Training pictures and their mirror images were rendered by the
 package; no other data was used.
 
 ## Limits

@@ -34,8 +34,16 @@ def export(run: Path, folder: Path) -> None:
     fresh = folder.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     pipeline.save_pretrained(fresh, safe_serialization=True)
+    for name in ("vocab.json", "merges.txt"):  # transformers 5 leaves them out, transformers 4 asks for them
+        shutil.copyfile(run / "tokenizer" / name, fresh / "tokenizer" / name)
     if (run / "judge.safetensors").exists():
         shutil.copyfile(run / "judge.safetensors", fresh / "judge.safetensors")
+    for file in fresh.rglob("*.safetensors"):
+        file.chmod(0o644)
+    for file in fresh.rglob("config.json"):  # where the run lay is nobody's business
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     write_sums(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
@@ -46,7 +54,7 @@ def write_sums(folder: Path) -> None:
     paths = sorted(
         p
         for p in folder.rglob("*")
-        if p.is_file() and p.name not in ("SHA256SUMS", "README.md", "evaluation.json")
+        if p.is_file() and p.name not in ("SHA256SUMS", "README.md")
     )
     lines = [
         f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in paths

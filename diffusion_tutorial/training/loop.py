@@ -150,3 +150,14 @@ def fit(
     module.eval()
     accelerator.free_memory()
     return losses
+
+
+def minutes_spent(log: Path) -> float:
+    """Wall time of a stage over all its interrupted parts, from log.jsonl; `seconds` starts anew in each."""
+    parts, before = [], 0.0
+    for line in Path(log).read_text(encoding="utf-8").splitlines():
+        now = json.loads(line)["seconds"]
+        if now < before:
+            parts.append(before)
+        before = now
+    return (sum(parts) + before) / 60
