@@ -86,7 +86,9 @@ def add_metadata(app: Sphinx, pagename: str, templatename: str, context: dict, d
 def mend(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """What speech needs: cells in Chinese say so, and what holds no list items is not called a list."""
     body = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', context.get("body", ""))
-    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    # A hidden cell's own words name its button; the label over them would say something else.
+    context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
 def write_files(app: Sphinx, exception: Exception | None) -> None:

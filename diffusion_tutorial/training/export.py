@@ -43,6 +43,8 @@ def export(run: Path, folder: Path) -> None:
     for file in fresh.rglob("config.json"):  # where the run lay is nobody's business
         config = json.loads(file.read_text(encoding="utf-8"))
         config.pop("_name_or_path", None)
+        if "dtype" in config:  # transformers loads in the dtype named here; diffusers in float32 unless told otherwise
+            config["dtype"] = "float32"
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     write_sums(fresh)
     shutil.rmtree(folder, ignore_errors=True)
