@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import sys
 import time
@@ -114,6 +115,7 @@ def main() -> int:
         known = ", ".join(sources) or "none"
         parser.error(f"no chapter named {', '.join(sorted(unknown))}; there are: {known}")
     NOTEBOOKS.mkdir(exist_ok=True)
+    os.environ["DIFFUSION_TUTORIAL_STATIC"] = "1"  # for the kernels: store a widget as its picture
     old = 0
     for name in options.names or sources:
         target = NOTEBOOKS / f"{name}.ipynb"
