@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import platform
 import random
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -271,6 +273,9 @@ def main(argv: list[str] | None = None) -> None:
     model = load(str(args.model) if args.model else "still-life")
     judge = Judge.load(args.model / "judge.safetensors" if args.model else None)
     found = plain(evaluate(model, judge, args.parts, args.share, args.frechet_scales))
+    words = sys.argv[1:] if argv is None else argv
+    found["command"] = " ".join(["python -m diffusion_tutorial.still_life.evaluate", *words])
+    found["machine"] = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     if args.out:
         kept = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
         found = {**kept, **found}
