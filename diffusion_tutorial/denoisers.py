@@ -22,7 +22,7 @@ from torch import Tensor
 
 from . import noise as noise_
 from .errors import PromptError, UnsupportedModelError, allowed, check_choice, check_integer, check_number
-from .guidance import COND, NEG, UNCOND, ClassifierFree, NegativePrompt, Rule, Unconditional
+from .guidance import COND, NEG, UNCOND, ClassifierFree, NegativePrompt, Predictions, Rule, Unconditional
 from .samplers import SAMPLERS, NoiseSource, Step, trajectory
 from .schedules import NoiseSchedule
 
@@ -438,7 +438,7 @@ class _Guided:
             eps = self.model.eps(x_t.repeat(len(branches), 1, 1, 1), t, self.joined[branches])
         eps = eps.clone()  # outside the mode, so that a reader may put it into autograd
         self.nfe += len(branches)
-        predictions = dict(zip(branches, eps.chunk(len(branches)), strict=True))
+        predictions = Predictions(zip(branches, eps.chunk(len(branches)), strict=True), x_t, t)
         return self.rule(predictions, step, self.steps, alpha_bar)
 
 

@@ -6,7 +6,7 @@ scale follows diffusers: 1 is the conditional model. The classifier-free guidanc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 from numbers import Real
@@ -68,12 +68,24 @@ def three_branch(
 UNCOND, COND, NEG = "uncond", "cond", "neg"  # the empty prompt, the prompt, the negative prompt
 
 
+class Predictions(dict):
+    """What a rule maps to one eps: the predictions of a step by branch, each (B, ...), and where they were made.
+
+    x_t is the state (B, ...) that the denoiser was asked about, t its timestep. Rules that work on x0, or that
+    take a classifier's gradient, need both; the others read the predictions alone, and any mapping will do.
+    """
+
+    def __init__(self, by_branch: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]], x_t: Tensor, t: int):
+        super().__init__(by_branch)
+        self.x_t, self.t = x_t, t
+
+
 class Rule(Protocol):
     """What `TextToImage.sample` asks of a guidance rule.
 
     branches     every prediction that the rule may need in a run
     needs(...)   those that it needs at one step, a subset: the others are not computed
-    rule(...)    their map to one eps
+    rule(...)    their map to one eps; `sample` calls it with `Predictions`
     step counts from 0 to num_steps - 1; alpha_bar is the level of the step's x_t.
     """
 
