@@ -11,6 +11,8 @@ PORT ?= 8000
 JOBS ?= 2
 FORCE ?=
 TRAIN_ARGS ?=
+SALT ?=
+COURSE ?= course
 PYTEST_ARGS ?=
 
 PY := .venv/bin/python
@@ -21,7 +23,7 @@ SITE := _build/html
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(JOBS) --dist loadfile \
 	--nbval --nbval-current-env tests $(wildcard notebooks)
 
-.PHONY: help env book site notebooks lab train bench test test-all clean
+.PHONY: help env book site notebooks lab train assignments bench test test-all clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -42,6 +44,9 @@ lab: $(ENV) ## open the chapters in JupyterLab
 
 train: $(ENV) ## train Still Life anew (TRAIN_ARGS="--help" shows the stages)
 	$(PY) -m accelerate.commands.launch -m diffusion_tutorial.training $(TRAIN_ARGS)
+
+assignments: $(ENV) ## make the graded assignments for a class in course/ (SALT=any text, COURSE=folder)
+	$(PY) scripts/assignments.py make --salt "$(SALT)" --course "$(COURSE)"
 
 bench: $(ENV) ## measure speed and memory and print the table
 	$(PY) -m diffusion_tutorial bench
