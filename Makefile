@@ -18,12 +18,14 @@ PYTEST_ARGS ?=
 PY := .venv/bin/python
 ENV := .venv/.installed
 WEB := scripts/vendor/node_modules/.installed
+ENGINE := playground/node_modules/.installed
+MODEL := playground/build/manifest.json
 SITE := _build/html
 # One thread a worker: two workers on two cores must not fight over them.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(JOBS) --dist loadfile \
 	--nbval --nbval-current-env tests $(wildcard notebooks)
 
-.PHONY: help env book site notebooks lab train assignments bench test test-all clean
+.PHONY: help env book site model notebooks lab train assignments bench test test-all clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -33,7 +35,9 @@ env: $(ENV) ## create .venv and install the environment and the package
 book: site ## build the site and serve it (PORT=8000)
 	@$(PY) scripts/serve.py --port $(PORT)
 
-site: $(ENV) $(WEB) ## build the site into _build/html from the stored outputs
+model: $(MODEL) ## export Still Life for the browser, into playground/build
+
+site: $(ENV) $(WEB) $(MODEL) ## build the site into _build/html from the stored outputs
 	.venv/bin/jupyter-book build . --warningiserror --keep-going
 
 notebooks: $(ENV) ## run the chapters whose cells changed and store their outputs (FORCE=1: all, ONLY=name: one)
@@ -51,18 +55,19 @@ assignments: $(ENV) ## make the graded assignments for a class in course/ (SALT=
 bench: $(ENV) ## measure speed and memory and print the table
 	$(PY) -m diffusion_tutorial bench
 
-test: $(ENV) $(WEB) ## every test of the gate: lint, unit, parity, notebooks, site in Chromium
+test: $(ENV) $(WEB) $(MODEL) ## every test of the gate: lint, unit, parity, notebooks, site in Chromium
 	$(PY) scripts/chromium.py --ensure
 	$(PY) -m ruff check .
 	$(PYTEST) -m "not slow and not gpu and not hub" $(PYTEST_ARGS)
 
-test-all: $(ENV) $(WEB) ## the long tests too
+test-all: $(ENV) $(WEB) $(MODEL) ## the long tests too
 	$(PY) scripts/chromium.py --ensure
 	$(PY) -m ruff check .
 	$(PYTEST) -m "not hub" $(PYTEST_ARGS)
 
 clean: ## remove what was built, but not .venv and runs/
-	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache scripts/vendor/node_modules
+	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache scripts/vendor/node_modules playground/node_modules \
+		playground/build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 $(ENV): requirements.txt pyproject.toml
@@ -71,6 +76,13 @@ $(ENV): requirements.txt pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
+
+$(ENGINE): playground/package-lock.json playground/package.json $(ENV)
+	cd playground && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(MODEL): $(ENV) $(ENGINE) playground/export.py diffusion_tutorial/still_life/model/SHA256SUMS
+	$(PY) playground/export.py playground/build
 
 $(WEB): scripts/vendor/package-lock.json scripts/vendor/package.json $(ENV)
 	cd scripts/vendor && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error

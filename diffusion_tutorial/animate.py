@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -31,7 +32,9 @@ def particle_frames(
     """
     counts = {len(steps) for steps in clouds.values()}
     if len(counts) != 1 or 0 in counts or (notes is not None and {len(notes)} != counts):
-        raise ValueError(allowed("clouds", f"lengths {sorted(counts)}", "as many steps for each, and notes to fit"))
+        raise ValueError(
+            allowed("clouds", f"lengths {sorted(counts)}", "as many steps for each, and notes to fit")
+        )
     font, side = ImageFont.load_default(12 * _FINE), size * _FINE
     top, bottom, gap = 18 * _FINE, (16 * _FINE if notes else 0), 6 * _FINE
 
@@ -66,7 +69,55 @@ def particle_frames(
     return frames
 
 
-def webp(frames: Sequence[Image.Image], milliseconds: int = 120, rest: int = 1500, quality: int = 60) -> bytes:
+def path_picture(
+    positions: Sequence[Tensor],
+    log_density: Callable[[Tensor], Tensor],
+    limit: float = 2.6,
+    size: int = 440,
+    followed: int = 6,
+) -> Image.Image:
+    """Where particles go, in one picture: their paths as lines, their ends as dots, a density behind.
+
+    positions: (N, 2) at each step, the start first. log_density: of points (M, 2), up to a constant; shown as
+    shades from white to pale blue. The first `followed` paths have colour, and a ring where they start. The
+    picture shows [-limit, limit] squared. Raises ValueError for fewer than two positions.
+    """
+    if len(positions) < 2:
+        raise ValueError(allowed("positions", f"{len(positions)} of them", "at least a start and an end"))
+    side = size * _FINE
+    axis = (torch.arange(size // 2, dtype=torch.float64) + 0.5) / (size // 2) * 2 * limit - limit
+    y, x = torch.meshgrid(-axis, axis, indexing="ij")
+    density = log_density(torch.stack([x.ravel(), y.ravel()], dim=1)).reshape(x.shape)
+    shade = (density - density.max()).exp().sqrt()[..., None]  # the root keeps thin tails in sight
+    paper, blue = torch.tensor([255.0, 255.0, 255.0]), torch.tensor([120.0, 175.0, 228.0])
+    ground = (paper + shade * (blue - paper)).round().to(torch.uint8).numpy()
+    sheet = Image.fromarray(ground).resize((side, side), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(sheet, "RGBA")
+    ways = (
+        (torch.stack(list(positions)).double() * torch.tensor([1.0, -1.0]) / limit + 1) / 2 * side
+    ).tolist()
+    paths = list(zip(*ways, strict=True))  # a path each: its (x, y) at every step
+    for path in paths[followed:]:
+        draw.line([tuple(p) for p in path], fill=(90, 90, 90, 25), width=_FINE)
+    for path in paths[followed:]:
+        _dot(draw, path[-1], 1.8 * _FINE, fill=(60, 60, 60, 255))
+    for k, path in enumerate(paths[:followed]):
+        colour = PALETTE[k % len(PALETTE)]
+        draw.line([tuple(p) for p in path], fill=colour, width=2 * _FINE)
+        _dot(draw, path[0], 4 * _FINE, fill=PAPER, outline=colour, width=2 * _FINE)
+        _dot(draw, path[-1], 4 * _FINE, fill=colour)
+    draw.rectangle((0, 0, side - 1, side - 1), outline=RULE, width=_FINE)
+    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _dot(draw, at: Sequence[float], radius: float, **style) -> None:
+    x, y = at
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
+
+
+def webp(
+    frames: Sequence[Image.Image], milliseconds: int = 120, rest: int = 1500, quality: int = 60
+) -> bytes:
     """Frames to an animated WebP that starts over after resting on the last frame."""
     if not frames:
         raise ValueError(allowed("frames", frames, "at least one picture"))
@@ -80,7 +131,11 @@ def webp(frames: Sequence[Image.Image], milliseconds: int = 120, rest: int = 150
 
 
 def animation_bundle(
-    frames: Sequence[Image.Image], alt: str, caption: str | None = None, milliseconds: int = 120, rest: int = 1500
+    frames: Sequence[Image.Image],
+    alt: str,
+    caption: str | None = None,
+    milliseconds: int = 120,
+    rest: int = 1500,
 ) -> dict[str, str]:
     """The MIME bundle that `animation` displays: text/html and text/plain."""
     if not isinstance(alt, str) or not alt.strip():
@@ -105,7 +160,11 @@ def animation_bundle(
 
 
 def animation(
-    frames: Sequence[Image.Image], alt: str, caption: str | None = None, milliseconds: int = 120, rest: int = 1500
+    frames: Sequence[Image.Image],
+    alt: str,
+    caption: str | None = None,
+    milliseconds: int = 120,
+    rest: int = 1500,
 ) -> None:
     """Show frames as a moving picture with alternative text and a caption; the reader can stop it.
 

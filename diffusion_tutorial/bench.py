@@ -13,13 +13,18 @@ import time
 
 import torch
 
-from .errors import check_integer
+from .denoisers import StableDiffusionAdapter
+from .errors import allowed, check_integer
 
 
 def measure(
     model, steps: int = 25, batches=(1, 16), repeats: int = 5, guidance_scale: float = 4.0
 ) -> list[dict]:
     """A row a batch size: median and best seconds of ours and of diffusers' pipeline, in alternating runs."""
+    if type(model.adapter) is not StableDiffusionAdapter:
+        raise ValueError(
+            allowed("--model", model.name, "a StableDiffusionPipeline, on which both loops are measured")
+        )
     prompt = "a large shiny red sphere on a green floor"
     pipeline = _pipeline(model)
     rows = []
@@ -74,7 +79,7 @@ def _pipeline(model):
     """diffusers' own pipeline over the model's components, with its DDIM scheduler."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-    from .checkpoints import _quiet
+    from .checkpoints import quiet
 
     parts, schedule = model.adapter, model.schedule
     scheduler = DDIMScheduler(
@@ -85,7 +90,7 @@ def _pipeline(model):
         steps_offset=schedule.steps_offset,
         timestep_spacing=schedule.spacing,
     )
-    with _quiet():
+    with quiet():
         pipeline = StableDiffusionPipeline(
             vae=parts.vae,
             text_encoder=parts.text_encoder,

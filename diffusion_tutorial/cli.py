@@ -7,6 +7,7 @@ A further command is one more function in COMMANDS that adds its parser and sets
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import sys
 import tempfile
@@ -80,11 +81,10 @@ def _add_sample(commands) -> None:
     )
     p.add_argument("prompt", help="what to draw")
     p.add_argument("--negative-prompt", help="what to steer away from")
-    p.add_argument("--steps", type=int, default=20, help="denoising steps (default %(default)s)")
-    p.add_argument(
-        "--guidance-scale", type=float, default=4.0, help="1 is the conditional model (default %(default)s)"
-    )
-    p.add_argument("--sampler", default="ddim", help="ddim, ddpm and others (default %(default)s)")
+    own = "the pipeline's own where a model runs its own loop"
+    p.add_argument("--steps", type=int, help=f"denoising steps (default 20; {own})")
+    p.add_argument("--guidance-scale", type=float, help=f"1 is the conditional model (default 4; {own})")
+    p.add_argument("--sampler", help=f"ddim, ddpm and others (default ddim; {own}, and no other)")
     p.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 to 1 (default %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="default %(default)s")
     p.add_argument(
@@ -92,6 +92,13 @@ def _add_sample(commands) -> None:
     )
     p.add_argument(
         "--scale", type=int, default=None, help="enlarge pictures so many times (default: 1, in grids 2)"
+    )
+    p.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the pipeline's own, such as height=512 or true_cfg_scale=4 (its own loop only)",
     )
     _add_model(p)
     p.add_argument("-o", "--output", required=True, help=f"the file to write: {', '.join(_PICTURES)}")
@@ -118,6 +125,12 @@ def _add_model(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--device", default=None, help="cpu, cuda, ... (default: what is there)")
     p.add_argument("--dtype", default=None, help="float32, bfloat16, float16")
+    p.add_argument(
+        "--offload",
+        action="store_true",
+        default=None,
+        help="components go to the CUDA card one at a time (default: if they do not fit together)",
+    )
 
 
 # Parameters of --grid: the argument of `sample` and how a value is read.
@@ -158,7 +171,14 @@ def _sample(args) -> int:
         "seed": args.seed,
         "num_images": args.num_images,
     }
-    model = load(args.model, device=args.device, dtype=args.dtype)
+    settings = {name: value for name, value in settings.items() if value is not None}
+    options = dict(map(_option, args.option))
+    model = load(args.model, device=args.device, dtype=args.dtype, offload=args.offload)
+    if options and "sampler" in model.options:
+        raise ValueError(
+            allowed("--option", args.option[0], f"none with {model.name!r}, which our samplers drive")
+        )
+    settings |= options
     if axes:
         (row, rows), (column, columns) = axes
         pictures = []
@@ -181,6 +201,17 @@ def _sample(args) -> int:
         _save(pictures[0] if len(pictures) == 1 else _sheet(pictures), output, args.prompt)
     print(output)
     return 0
+
+
+def _option(text: str) -> tuple[str, object]:
+    """NAME=VALUE, the value a Python number, list or word."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise ValueError(allowed("--option", text, "NAME=VALUE"))
+    try:
+        return name.strip(), ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name.strip(), value
 
 
 def _axis(text: str) -> tuple[str, list]:
@@ -270,8 +301,9 @@ def _save_animation(samples, path: Path, scale: int) -> None:
 
     from .plots import labelled_grid, to_pil
 
-    left = samples.decode(torch.cat([step.x_t[:1] for step in samples.trajectory] + [samples.latents[:1]]))
-    right = samples.decode(torch.cat([step.x0[:1] for step in samples.trajectory] + [samples.latents[:1]]))
+    end = samples.trajectory[-1].x_s[:1]
+    left = samples.decode(torch.cat([step.x_t[:1] for step in samples.trajectory] + [end]))
+    right = samples.decode(torch.cat([step.x0[:1] for step in samples.trajectory] + [end]))
     names = [f"x_t, t = {int(t):>3}" for t in samples.timesteps] + ["x_0"]
     room = 8 * max(
         len(name) for name in names

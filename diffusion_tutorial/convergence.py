@@ -28,7 +28,9 @@ VARIANCES = ("small", "large", "matched")
 def even_log_snr(start: float, stop: float, n: int) -> tuple[Transition, ...]:
     """n steps from alpha_bar = start to stop, both in (0, 1), of equal length in log(alpha_bar / (1 - alpha_bar))."""
     if n < 1 or not (0 < start < 1 and 0 < stop < 1):
-        raise ValueError(f"n must be at least 1, start and stop lie in (0, 1); got {n!r}, {start!r}, {stop!r}")
+        raise ValueError(
+            f"n must be at least 1, start and stop lie in (0, 1); got {n!r}, {start!r}, {stop!r}"
+        )
     ends = [log(a / (1 - a)) for a in (start, stop)]
     return path(torch.sigmoid(torch.linspace(*ends, n + 1, dtype=torch.float64)).tolist())
 
@@ -73,8 +75,16 @@ def order(steps: Sequence[int], errors: Tensor, confidence: float = 0.95, resamp
     interval is the percentile bootstrap over starts; it tells chance, not the curvature of the line.
     """
     e = torch.as_tensor(errors, dtype=torch.float64)
-    if e.ndim != 2 or len(e) != len(steps) or len(steps) < 2 or not (e >= 0).all() or not (e.sum(1) > 0).all():
-        raise ValueError(f"errors must be ({len(steps)}, N) with N >= 1 and positive means, got {tuple(e.shape)}")
+    if (
+        e.ndim != 2
+        or len(e) != len(steps)
+        or len(steps) < 2
+        or not (e >= 0).all()
+        or not (e.sum(1) > 0).all()
+    ):
+        raise ValueError(
+            f"errors must be ({len(steps)}, N) with N >= 1 and positive means, got {tuple(e.shape)}"
+        )
     n = e.shape[1]
     drawn = (uniform((resamples, n), 0) * n).long().clamp(max=n - 1)
     means = torch.cat([e.mean(1)[None], e[:, drawn].mean(2).T])  # the sample itself, then its resamples

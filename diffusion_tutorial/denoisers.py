@@ -24,7 +24,7 @@ from . import noise as noise_
 from .errors import PromptError, UnsupportedModelError, allowed, check_choice, check_integer, check_number
 from .guidance import COND, NEG, UNCOND, ClassifierFree, NegativePrompt, Predictions, Rule, Unconditional
 from .samplers import SAMPLERS, NoiseSource, Step, trajectory
-from .schedules import NoiseSchedule
+from .schedules import SPACINGS, NoiseSchedule
 
 # Schedulers over the same chain of noise variances: any of our samplers may take their place. What is not
 # here (flow matching, EDM, cascades) is refused by its class, whatever its prediction_type says.
@@ -44,6 +44,18 @@ SUPPORTED_SCHEDULERS = (
 
 Callback = Callable[[int, int, Step], bool | None]
 
+# Arguments of `TextToImage.sample` that not every model takes; `TextToImage.options` has those that this one does.
+OPTIONS = (
+    "negative_prompt",
+    "guidance_scale",
+    "sampler",
+    "eta",
+    "guidance",
+    "latents",
+    "noise",
+    "spacing",
+)
+
 
 class Denoiser(Protocol):
     """What samplers and guidance stand on."""
@@ -51,6 +63,35 @@ class Denoiser(Protocol):
     def eps(self, x_t: Tensor, t: int | Tensor, condition) -> Tensor:
         """The noise predicted in x_t (B, ...) at timestep t, given the condition; same shape as x_t."""
         ...
+
+
+class Condition:
+    """Rows of a condition that is several tensors, such as text states and their mask; all are (B, ...).
+
+    It is used as a tensor of B rows would be: len, slices, `repeat_interleave`, `split` and `torch.cat`.
+    """
+
+    def __init__(self, *parts: Tensor):
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, rows) -> Condition:
+        return Condition(*(part[rows] for part in self.parts))
+
+    def repeat_interleave(self, repeats: int, dim: int = 0) -> Condition:
+        return Condition(*(part.repeat_interleave(repeats, dim) for part in self.parts))
+
+    def split(self, size: int) -> tuple[Condition, ...]:
+        return tuple(self[k : k + size] for k in range(0, len(self), size))
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is not torch.cat:
+            return NotImplemented
+        columns = zip(*(condition.parts for condition in args[0]), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
 
 
 @dataclass
@@ -86,83 +127,119 @@ class Samples:
 
 
 class StableDiffusionAdapter:
-    """A denoiser over the components of a `StableDiffusionPipeline`.
+    """A denoiser over the components of a `StableDiffusionPipeline`; `adapters` has those of other classes.
 
     Args:
         unet, vae, text_encoder, tokenizer: the diffusers and transformers objects, all on one device.
         max_rows: at most so many rows go through the U-Net in one call; larger batches are cut.
         decode_rows: the same for the autoencoder.
+        v_schedule: for a network that predicts v, the noise levels of its chain; None: it predicts the noise.
+        device: where to compute, when the modules wait elsewhere and are moved there by hooks.
+
+    A prediction of v is turned into one of the noise by eps = sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t
+    (Salimans and Ho 2022, appendix D). Guidance may come after that: its weights add up to one, so the x_t that
+    all branches share passes through, and guiding v or guiding eps is the same.
 
     Raises UnsupportedModelError for a U-Net that wants more than a text condition.
     """
 
-    def __init__(self, unet, vae, text_encoder, tokenizer, max_rows: int = 64, decode_rows: int = 8):
-        config = unet.config
-        if config.in_channels != config.out_channels or config.in_channels != vae.config.latent_channels:
-            raise UnsupportedModelError(
-                allowed(
-                    "unet channels (in, out)",
-                    (config.in_channels, config.out_channels),
-                    f"the autoencoder's latent_channels, {vae.config.latent_channels}, for both",
-                )
-            )
-        for name in ("addition_embed_type", "class_embed_type", "time_cond_proj_dim"):
-            if config.get(name) is not None:
-                raise UnsupportedModelError(
-                    allowed(f"unet {name}", config.get(name), "None (Stable Diffusion 1 layout)")
-                )
+    marks = 2  # tokens that the tokenizer adds to a text: start and end
+
+    def __init__(
+        self,
+        unet,
+        vae,
+        text_encoder,
+        tokenizer,
+        max_rows: int = 64,
+        decode_rows: int = 8,
+        v_schedule: NoiseSchedule | None = None,
+        device: torch.device | None = None,
+    ):
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
-        for module in (unet, vae, text_encoder):
+        self._check()
+        for module in self.modules:
             module.eval().requires_grad_(False)
-        self.max_rows, self.decode_rows = max_rows, decode_rows
-        self.device, self.dtype = unet.device, unet.dtype
-        size = config.sample_size
+        self.max_rows, self.decode_rows, self.v_schedule = max_rows, decode_rows, v_schedule
+        self.device = unet.device if device is None else torch.device(device)
+        self.dtype = unet.dtype
+        size = unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
-        self.latent_shape = (config.in_channels, height, width)
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        self.latent_shape = (unet.config.in_channels, height, width)
+        self._cache: OrderedDict[str | None, tuple[Tensor, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
+    def modules(self) -> tuple:
+        return self.unet, self.vae, self.text_encoder
+
+    def _check(self) -> None:
+        self._check_channels(self.unet.config.out_channels)
+        for name in ("addition_embed_type", "class_embed_type", "time_cond_proj_dim"):
+            if self.unet.config.get(name) is not None:
+                raise UnsupportedModelError(
+                    allowed(f"unet {name}", self.unet.config.get(name), "None (Stable Diffusion 1 layout)")
+                )
+
+    def _check_channels(self, out_channels: int) -> None:
+        pair, wanted = (self.unet.config.in_channels, out_channels), self.vae.config.latent_channels
+        if pair != (wanted, wanted):
+            raise UnsupportedModelError(
+                allowed(
+                    "unet channels (in, out)", pair, f"the autoencoder's latent_channels, {wanted}, for both"
+                )
+            )
+
+    @property
     def max_tokens(self) -> int:
-        """How many tokens a prompt may have, its start and end marks included."""
+        """How many tokens a prompt may have, those that the tokenizer adds included."""
         return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
 
     def count_tokens(self, prompt: str) -> int:
-        """Tokens of the prompt, its start and end marks included."""
+        """Tokens of the prompt, those that the tokenizer adds included."""
         return len(self.tokenizer(prompt, truncation=False, verbose=False).input_ids)
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """(n, tokens, width) text embeddings; "" is the unconditional one. Results are remembered."""
+    def encode(self, prompts: Sequence[str | None]) -> Tensor | Condition:
+        """The condition of n prompts, here text embeddings (n, tokens, width); None is the unconditional one.
+
+        Results are remembered.
+        """
         missing = [p for p in dict.fromkeys(prompts) if p not in self._cache]
         fresh = {}
         for start in range(0, len(missing), self.max_rows):
             part = missing[start : start + self.max_rows]
-            tokens = self.tokenizer(
-                part, padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
-            )
-            use_mask = getattr(self.text_encoder.config, "use_attention_mask", False)
-            mask = tokens.attention_mask.to(self.device) if use_mask else None
-            states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(
-                self.dtype
-            )
-            fresh.update(zip(part, states, strict=True))
+            fresh.update(zip(part, zip(*self._encode(part), strict=True), strict=True))
         with self._lock:
             known = {p: fresh[p] if p in fresh else self._cache[p] for p in dict.fromkeys(prompts)}
             self._cache.update(known)
             while len(self._cache) > 256:
                 self._cache.popitem(last=False)
-        return torch.stack([known[p] for p in prompts])
+        parts = [torch.stack(column) for column in zip(*(known[p] for p in prompts), strict=True)]
+        return parts[0] if len(parts) == 1 else Condition(*parts)
+
+    def _encode(self, prompts: Sequence[str | None]) -> tuple[Tensor, ...]:
+        """The tensors of the condition, n rows each."""
+        tokens = self.tokenizer(
+            [p or "" for p in prompts],
+            padding="max_length",
+            max_length=self.max_tokens,
+            truncation=True,
+            return_tensors="pt",
+        )
+        use_mask = getattr(self.text_encoder.config, "use_attention_mask", False)
+        mask = tokens.attention_mask.to(self.device) if use_mask else None
+        states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
+        return (states.to(self.dtype),)
 
     def eps(self, x_t: Tensor, t: int | Tensor, condition) -> Tensor:
         """The noise predicted in x_t (B, C, h, w) at timestep t (an integer, or one a row).
 
-        condition: text embeddings (B, tokens, width), a prompt, B prompts, or None for the unconditional
-            prediction.
+        condition: what `encode` returns, B rows; a prompt; B prompts; or None for the unconditional prediction.
         """
         if condition is None or isinstance(condition, str):
-            condition = [condition or ""] * len(x_t)
-        if not isinstance(condition, Tensor):
+            condition = [condition] * len(x_t)
+        if not isinstance(condition, (Tensor, Condition)):
             condition = self.encode(condition)
         if len(condition) != len(x_t):
             raise ValueError(allowed("condition", f"{len(condition)} rows", f"{len(x_t)}, one a row of x_t"))
@@ -175,25 +252,38 @@ class StableDiffusionAdapter:
         parts = []
         for start in range(0, len(rows), self.max_rows):
             part = slice(start, start + self.max_rows)
-            parts.append(
-                self.unet(
-                    rows[part],
-                    t[part] if t.ndim else t,
-                    encoder_hidden_states=condition[part],
-                    return_dict=False,
-                )[0]
-            )
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(x_t)
+            parts.append(self._predict(rows[part], t[part] if t.ndim else t, condition[part]))
+        out = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(x_t)
+        if self.v_schedule is None:
+            return out
+        alpha_bar = self.v_schedule.alphas_cumprod[t.cpu()].reshape(-1, 1, 1, 1)
+        return alpha_bar.sqrt().to(out) * out + (1 - alpha_bar).sqrt().to(out) * x_t
+
+    def _predict(self, rows: Tensor, t: Tensor, condition) -> Tensor:
+        """One call of the network: its prediction for rows (B, C, h, w), same shape."""
+        return self.unet(rows, t, encoder_hidden_states=condition, return_dict=False)[0]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) to pictures (B, 3, H, W), float32 in [0, 1], on the CPU."""
-        config = self.vae.config
-        scaled = latents.to(self.device, self.dtype) / config.scaling_factor + (
-            config.get("shift_factor") or 0.0
-        )
-        parts = [self.vae.decode(part, return_dict=False)[0] for part in scaled.split(self.decode_rows)]
-        return (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1).cpu()
+        return decode_latents(self.vae, latents.to(self.device), self.decode_rows)
+
+
+def decode_latents(vae, latents: Tensor, rows: int = 8) -> Tensor:
+    """An autoencoder's pictures (B, 3, H, W), float32 in [0, 1] on the CPU, of latents (B, C, h, w).
+
+    rows: at most so many at a time. The latents' scale, shift, mean and deviation are in the autoencoder's config.
+    """
+    config = vae.config
+    scaled = latents.to(vae.dtype)
+    mean, deviation = config.get("latents_mean"), config.get("latents_std")
+    if mean is not None and deviation is not None:
+        mean, deviation = (torch.tensor(v).view(1, -1, 1, 1).to(scaled) for v in (mean, deviation))
+        scaled = scaled * deviation / config.scaling_factor + mean
+    else:
+        scaled = scaled / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    parts = [vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
+    return (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1).cpu()
 
 
 class TextToImage:
@@ -206,7 +296,14 @@ class TextToImage:
         name: where it came from, for messages and labels.
         check_prompt: called as check_prompt(text, argument_name) for every prompt; raises ValueError for
             words that the model does not know.
+
+    options: the names in `OPTIONS` that `sample` takes; here all, fewer for a model that runs its own loop.
+    progress: whether `sample` shows a bar of its steps unless told otherwise.
     """
+
+    options: frozenset[str] = frozenset(OPTIONS)
+    progress = False
+    offloaded = None  # the diffusers pipeline whose hooks move the modules, where memory is short
 
     def __init__(
         self,
@@ -220,15 +317,13 @@ class TextToImage:
 
     @classmethod
     def from_pipeline(cls, pipeline, name: str = "pipeline", check_prompt=None) -> TextToImage:
-        """Around a `diffusers.StableDiffusionPipeline`, whose components are shared, not copied.
+        """Around a diffusers pipeline of a class in `families.FAMILIES`; its components are shared, not copied.
 
-        Raises UnsupportedModelError for a scheduler or a U-Net that our samplers cannot drive.
+        Raises UnsupportedModelError for other classes, and for a scheduler or a network that cannot be driven.
         """
-        adapter = StableDiffusionAdapter(
-            pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer
-        )
-        schedule = schedule_of(type(pipeline.scheduler).__name__, pipeline.scheduler.config)
-        return cls(adapter, schedule, name, check_prompt)
+        from .families import wrap
+
+        return wrap(pipeline, name, check_prompt=check_prompt)
 
     @property
     def device(self) -> torch.device:
@@ -263,6 +358,9 @@ class TextToImage:
         latents: Tensor | None = None,
         noise: NoiseSource | None = None,
         keep_trajectory: bool = True,
+        spacing: str | None = None,
+        progress: bool | None = None,
+        negatives: Sequence[str] | None = None,
     ) -> Samples:
         """Pictures for a prompt.
 
@@ -285,12 +383,17 @@ class TextToImage:
             latents: (B, C, h, w) initial noise instead of the seed's; B is prompts times num_images.
             noise: a function from the step to the noise that it adds, (B, C, h, w), instead of the seed's.
             keep_trajectory: False saves memory, about three latents a step.
+            spacing: "leading", "linspace" or "trailing", which levels the steps visit; None is the schedule's.
+            progress: whether to show a bar of the steps; None is the model's own setting.
+            negatives: several texts to steer every picture away from at once: the branches neg0, neg1 ... of a
+                rule that has them, such as `guidance.SeveralNegatives`.
 
         Raises ValueError, or a subclass, that names the argument, its value and what is allowed.
         """
         start = time.perf_counter()
         prompts = self._prompts(prompt)
-        negatives = self._negatives(negative_prompt, len(prompts))
+        negative = self._negatives(negative_prompt, len(prompts))
+        several = self._several(negatives, len(prompts))
         steps = check_integer(
             "num_inference_steps", num_inference_steps, 1, self.schedule.num_train_timesteps
         )
@@ -299,9 +402,11 @@ class TextToImage:
         eta = check_number("eta", eta, 0.0, 1.0)
         seed = check_integer("seed", seed, 0, 2**32 - 1)
         num_images = check_integer("num_images", num_images, 1)
+        if spacing is not None:
+            check_choice("spacing", spacing, SPACINGS)
         if eta and sampler != "ddim":
             raise ValueError(f"eta is {eta:g}; allowed with sampler {sampler!r}: 0 (eta belongs to 'ddim')")
-        rule = self._rule(guidance, guidance_scale, prompt, negatives)
+        rule = self._rule(guidance, guidance_scale, prompt, negative, several)
 
         shape = (len(prompts) * num_images, *self.latent_shape)
         if latents is None:
@@ -313,13 +418,14 @@ class TextToImage:
         if noise is None and (SAMPLERS[sampler].stochastic or eta > 0):
             noise = noise_.step_noise(shape, seed)
 
-        texts = {UNCOND: [""] * len(prompts), COND: [p or "" for p in prompts], NEG: negatives}
+        texts = {UNCOND: [None] * len(prompts), COND: prompts, NEG: negative, **several}
         conditions = {b: self.encode(texts[b]).repeat_interleave(num_images, 0) for b in rule.branches}
-        denoiser = _Guided(self, rule, conditions, self.schedule, steps)
+        denoiser = _Guided(self, rule, conditions, self.schedule, steps, spacing)
         run: list[Step] = []
         timesteps: list[int] = []
         stopped = False
-        for step in trajectory(denoiser, x, self.schedule, steps, sampler, eta, noise):
+        walk = trajectory(denoiser, x, self.schedule, steps, sampler, eta, noise, spacing)
+        for step in step_bar(walk, steps) if (self.progress if progress is None else progress) else walk:
             timesteps.append(step.t)
             x = step.x_s
             if keep_trajectory:
@@ -328,6 +434,8 @@ class TextToImage:
                 stopped = True
                 break
         images = self.decode(step.x0 if stopped else x)
+        if self.offloaded is not None:
+            self.offloaded.maybe_free_model_hooks()
         return Samples(
             images=images,
             latents=x,
@@ -341,7 +449,12 @@ class TextToImage:
             decode=self.decode,
         )
 
-    def _rule(self, guidance, guidance_scale: float, prompt, negatives) -> Rule:
+    def _rule(self, guidance, guidance_scale: float, prompt, negatives, several) -> Rule:
+        if several and not set(several) <= set(getattr(guidance, "branches", ())):
+            raise ValueError(
+                f"negatives has {len(several)} texts; allowed: with a rule in guidance that has the branches "
+                f"{', '.join(several)}, such as SeveralNegatives, got {guidance!r}"
+            )
         if guidance is None:
             if negatives is not None:
                 guidance = NegativePrompt(guidance_scale)
@@ -354,7 +467,7 @@ class TextToImage:
                     stacklevel=4,
                 )
             return guidance
-        known = (UNCOND, COND, NEG)
+        known = (UNCOND, COND, NEG, *several)
         if not callable(guidance) or not set(getattr(guidance, "branches", ("?",))) <= set(known):
             raise ValueError(
                 allowed("guidance", guidance, f"a rule of diffusion_tutorial.guidance, branches of {known}")
@@ -399,24 +512,41 @@ class TextToImage:
                 self._check_text("negative_prompt", text)
         return negatives
 
+    def _several(self, negatives, count: int) -> dict[str, list[str]]:
+        if negatives is None:
+            return {}
+        if isinstance(negatives, str) or not isinstance(negatives, Sequence) or not negatives:
+            raise PromptError(allowed("negatives", negatives, "a list of texts, at least one"))
+        for text in negatives:
+            if text != "":
+                self._check_text("negatives", text)
+        return {f"{NEG}{i}": [text] * count for i, text in enumerate(negatives)}
+
     def _check_text(self, name: str, text: object) -> None:
         if not isinstance(text, str):
             raise PromptError(allowed(name, text, "text"))
         if self.check_prompt is not None and text.strip():
             self.check_prompt(text, name)
-        tokens, limit = self.adapter.count_tokens(text), self.adapter.max_tokens
+        tokens, limit, marks = self.adapter.count_tokens(text), self.adapter.max_tokens, self.adapter.marks
         if tokens > limit:
             shown = text if len(text) <= 60 else text[:57] + "..."
             raise PromptError(
-                f"{name} is {shown!r}, {tokens - 2} tokens; allowed: at most {limit - 2} tokens"
+                f"{name} is {shown!r}, {tokens - marks} tokens; allowed: at most {limit - marks} tokens"
             )
+
+
+def step_bar(steps, count: int):
+    """`steps` with a progress bar of `count`, on stderr or in the notebook."""
+    from tqdm.auto import tqdm  # comes with huggingface_hub
+
+    return tqdm(steps, total=count, unit="step")
 
 
 class _Guided:
     """The denoiser of one run: the branches that the rule needs, in one U-Net call, mapped to one eps."""
 
     def __init__(
-        self, model: TextToImage, rule: Rule, conditions: Mapping[str, Tensor], schedule, steps: int
+        self, model: TextToImage, rule: Rule, conditions: Mapping[str, Tensor], schedule, steps: int, spacing
     ):
         self.model, self.rule, self.conditions, self.schedule, self.steps = (
             model,
@@ -425,7 +555,7 @@ class _Guided:
             schedule,
             steps,
         )
-        self.index = {t: i for i, t in enumerate(schedule.timesteps(steps).tolist())}
+        self.index = {t: i for i, t in enumerate(schedule.timesteps(steps, spacing).tolist())}
         self.joined: dict[tuple[str, ...], Tensor] = {}
         self.nfe = 0
 
@@ -442,17 +572,22 @@ class _Guided:
         return self.rule(predictions, step, self.steps, alpha_bar)
 
 
-def schedule_of(scheduler_class: str, config: Mapping) -> NoiseSchedule:
+def schedule_of(scheduler_class: str, config: Mapping, steps_offset: int | None = 1) -> NoiseSchedule:
     """The noise levels of a diffusers scheduler, by its class and its config.
+
+    steps_offset: in place of the config's; None leaves that. StableDiffusionPipeline itself puts it to 1 (and
+    clip_sample to False), whatever the file says; other pipelines take it as it is.
 
     Raises UnsupportedModelError for classes and prediction types that our samplers cannot drive.
     """
     if scheduler_class not in SUPPORTED_SCHEDULERS:
         raise UnsupportedModelError(allowed("scheduler", scheduler_class, ", ".join(SUPPORTED_SCHEDULERS)))
     prediction = config.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        raise UnsupportedModelError(allowed("scheduler prediction_type", prediction, "'epsilon'"))
+    if prediction not in ("epsilon", "v_prediction"):
+        raise UnsupportedModelError(
+            allowed("scheduler prediction_type", prediction, "'epsilon', 'v_prediction'")
+        )
     if any(config.get(key) for key in ("use_flow_sigmas", "thresholding")):
         raise UnsupportedModelError("scheduler has use_flow_sigmas or thresholding set; allowed: neither")
-    # StableDiffusionPipeline itself puts steps_offset to 1 and clip_sample to False, whatever the file says.
-    return NoiseSchedule.from_config({**config, "_class_name": scheduler_class, "steps_offset": 1})
+    changes = {} if steps_offset is None else {"steps_offset": steps_offset}
+    return NoiseSchedule.from_config({**config, "_class_name": scheduler_class, **changes})

@@ -6,7 +6,7 @@ scale follows diffusers: 1 is the conditional model. The classifier-free guidanc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 from numbers import Real
@@ -60,6 +60,96 @@ def three_branch(
     _check(eps_uncond, eps_pos=eps_pos, eps_neg=eps_neg)
     lp, ln = _finite("lambda_pos", lambda_pos), _finite("lambda_neg", lambda_neg)
     return eps_uncond + lp * (eps_pos - eps_uncond) - ln * (eps_neg - eps_uncond)
+
+
+def weighted_negative(
+    eps_uncond: Tensor, eps_pos: Tensor, eps_neg: Tensor, guidance_scale: float, weight: float
+) -> Tensor:
+    """base + s (eps_pos - base) with base = eps_uncond + weight (eps_neg - eps_uncond).
+
+    A dial from plain guidance (weight 0) to `negative_prompt` (weight 1), exact at both ends; the same as
+    `three_branch` with lambda_pos = s and lambda_neg = weight (s - 1). Above 1 it pushes harder.
+    """
+    _check(eps_uncond, eps_pos=eps_pos, eps_neg=eps_neg)
+    w = _finite("weight", weight)
+    if w in (0, 1):
+        return classifier_free(eps_neg if w else eps_uncond, eps_pos, guidance_scale)
+    return classifier_free(eps_uncond + w * (eps_neg - eps_uncond), eps_pos, guidance_scale)
+
+
+def several_negatives(
+    eps_uncond: Tensor,
+    eps_pos: Tensor,
+    eps_negs: Sequence[Tensor],
+    lambda_pos: float,
+    lambdas_neg: Sequence[float],
+) -> Tensor:
+    """eps_uncond + lp (eps_pos - eps_uncond) - sum_i ln_i (eps_neg_i - eps_uncond)    (Liu et al. 2022).
+
+    The composition of one concept and any number of negated ones, a weight for each. Raises ValueError unless
+    there are as many weights as predictions.
+    """
+    if len(eps_negs) != len(lambdas_neg):
+        raise ValueError(
+            f"lambdas_neg must have {len(eps_negs)} weights, one a negative, got {lambdas_neg!r}"
+        )
+    _check(eps_uncond, eps_pos=eps_pos, **{f"eps_negs[{i}]": e for i, e in enumerate(eps_negs)})
+    eps = eps_uncond + _finite("lambda_pos", lambda_pos) * (eps_pos - eps_uncond)
+    for i, (eps_neg, weight) in enumerate(zip(eps_negs, lambdas_neg, strict=True)):
+        eps = eps - _finite(f"lambdas_neg[{i}]", weight) * (eps_neg - eps_uncond)
+    return eps
+
+
+def perpendicular(vector: Tensor, axis: Tensor) -> Tensor:
+    """What of `vector` (B, ...) is at right angles to `axis` (B, ...), row by row; all of it where axis is 0."""
+    _check(vector, axis=axis)
+    length = axis.square().flatten(1).sum(1)
+    along = (vector * axis).flatten(1).sum(1) / length.where(length > 0, length.new_ones(()))
+    return vector - along.reshape(-1, *[1] * (vector.ndim - 1)) * axis
+
+
+def perpendicular_negative(
+    eps_uncond: Tensor, eps_pos: Tensor, eps_neg: Tensor, guidance_scale: float, neg_weight: float = 1.0
+) -> Tensor:
+    """eps_uncond + s (d_pos - w d_perp), d_perp the part of d_neg at right angles to d_pos    (Perp-Neg).
+
+    d_pos = eps_pos - eps_uncond and d_neg = eps_neg - eps_uncond (Armandpour et al. 2023, section 4; the form is
+    that of the authors' code). What the negative shares with the positive is left alone, so a negative equal
+    to the positive is plain guidance.
+    """
+    _check(eps_uncond, eps_pos=eps_pos, eps_neg=eps_neg)
+    s, w = _finite("guidance_scale", guidance_scale), _finite("neg_weight", neg_weight)
+    positive = eps_pos - eps_uncond
+    return eps_uncond + s * (positive - w * perpendicular(eps_neg - eps_uncond, positive))
+
+
+def rescaled(eps_guided: Tensor, eps_cond: Tensor, phi: float) -> Tensor:
+    """Guidance rescale: give the guided prediction back the spread of the conditional one (Lin et al. 2024, section 3.4).
+
+    phi ((std(eps_cond) / std(eps_guided)) eps_guided) + (1 - phi) eps_guided
+
+    A picture's standard deviation is taken over all but its first axis. phi in [0, 1]: 0 changes nothing.
+    """
+    _check(eps_guided, eps_cond=eps_cond)
+    if not 0 <= _finite("phi", phi) <= 1:
+        raise ValueError(f"phi must lie in [0, 1], got {phi!r}")
+    axes = tuple(range(1, eps_guided.ndim))
+    factor = eps_cond.std(axes, keepdim=True) / eps_guided.std(axes, keepdim=True)
+    return phi * factor * eps_guided + (1 - phi) * eps_guided
+
+
+def projected(x0_uncond: Tensor, x0_cond: Tensor, guidance_scale: float, parallel: float = 0.0) -> Tensor:
+    """Adaptive projected guidance, without its momentum and its bound on the norm (Sadat et al. 2025).
+
+    x0_cond + (s - 1) (d_orthogonal + parallel d_parallel),   d = x0_cond - x0_uncond
+
+    d_parallel is the part of d along x0_cond, picture by picture: it makes what is there stronger, which reads as
+    contrast and saturation. parallel = 1 is classifier-free guidance, 0 leaves that part out. All (B, ...).
+    """
+    _check(x0_uncond, x0_cond=x0_cond)
+    s, parallel = _finite("guidance_scale", guidance_scale), _finite("parallel", parallel)
+    d = x0_cond - x0_uncond
+    return x0_cond + (s - 1) * (d - (1 - parallel) * (d - perpendicular(d, x0_cond)))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -185,11 +275,192 @@ class ThreeBranch(_EveryStep):
 
 
 @dataclass(frozen=True)
+class WeightedNegative:
+    """`weighted_negative`, with one weight or a schedule of it.
+
+    weight: a number, or a function from the fraction of the run, in [0, 1) and 0 at its noisiest step, to one,
+    such as `Ramp`. Steps of weight 0 or 1 cost two evaluations, others three.
+    """
+
+    scale: float
+    weight: float | Callable[[float], float] = 1.0
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+        if not callable(self.weight):
+            _finite("weight", self.weight)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return (UNCOND, NEG, COND) if callable(self.weight) else self._needs(self.weight)
+
+    def _needs(self, weight: float) -> tuple[str, ...]:
+        return {0: (UNCOND, COND), 1: (NEG, COND)}.get(weight, (UNCOND, NEG, COND))
+
+    def _weight(self, step: int, num_steps: int) -> float:
+        return _finite("weight", self.weight(step / num_steps) if callable(self.weight) else self.weight)
+
+    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]:
+        return self._needs(self._weight(step, num_steps))
+
+    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+        weight = self._weight(step, num_steps)
+        if weight in (0, 1):  # one of the two was not asked for
+            return classifier_free(predictions[NEG if weight else UNCOND], predictions[COND], self.scale)
+        return weighted_negative(predictions[UNCOND], predictions[COND], predictions[NEG], self.scale, weight)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight that goes in a straight line from `first` at the start of the run to `last` at its end."""
+
+    first: float
+    last: float
+
+    def __post_init__(self):
+        _finite("first", self.first)
+        _finite("last", self.last)
+
+    def __call__(self, fraction: float) -> float:
+        return self.first + (self.last - self.first) * fraction
+
+
+@dataclass(frozen=True)
+class SeveralNegatives(_EveryStep):
+    """`several_negatives`, of the branches neg0, neg1 ...: `sample` fills them from its `negatives`."""
+
+    lambda_pos: float
+    lambdas_neg: tuple[float, ...]
+
+    def __post_init__(self):
+        _finite("lambda_pos", self.lambda_pos)
+        if not self.lambdas_neg:
+            raise ValueError("lambdas_neg is empty; allowed: a weight for each negative, at least one")
+        object.__setattr__(self, "lambdas_neg", tuple(self.lambdas_neg))
+        for i, weight in enumerate(self.lambdas_neg):
+            _finite(f"lambdas_neg[{i}]", weight)
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """The branches of its negatives, in order."""
+        return tuple(f"{NEG}{i}" for i in range(len(self.lambdas_neg)))
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return (UNCOND, COND, *self.negatives)
+
+    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+        negatives = [predictions[name] for name in self.negatives]
+        return several_negatives(
+            predictions[UNCOND], predictions[COND], negatives, self.lambda_pos, self.lambdas_neg
+        )
+
+
+@dataclass(frozen=True)
+class PerpNeg(_EveryStep):
+    """`perpendicular_negative`: three evaluations a step."""
+
+    scale: float
+    neg_weight: float = 1.0
+    branches: ClassVar[tuple[str, ...]] = (UNCOND, COND, NEG)
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+        _finite("neg_weight", self.neg_weight)
+
+    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+        return perpendicular_negative(
+            predictions[UNCOND], predictions[COND], predictions[NEG], self.scale, self.neg_weight
+        )
+
+
+@dataclass(frozen=True)
+class ClassifierGuidance(_EveryStep):
+    """`classifier`, from the unconditional prediction or, with conditional=True, from the prompt's.
+
+    gradient: (x_t (B, ...), t) -> the gradient of log p(y | x_t), in the shape of x_t, such as
+    `NoisyClassifier.grad_log_prob` with its text. One evaluation of the denoiser and one forward and backward
+    pass of the classifier a step.
+    """
+
+    scale: float
+    gradient: Callable[[Tensor, int], Tensor]
+    conditional: bool = False
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return (COND,) if self.conditional else (UNCOND,)
+
+    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+        eps, x_t = predictions[self.branches[0]], predictions.x_t
+        return classifier(eps, self.gradient(x_t, predictions.t).to(eps), alpha_bar, self.scale)
+
+
+@dataclass(frozen=True)
+class ScheduledScale:
+    """`classifier_free` with a scale that changes over the run (Wang et al. 2024).
+
+    scale: a function from the fraction of the run, in [0, 1) and 0 at its noisiest step, to the scale there, such
+    as `Ramp`. A step of scale 1 or 0 costs one evaluation, others two.
+    """
+
+    scale: Callable[[float], float]
+    branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
+
+    def _at(self, step: int, num_steps: int) -> ClassifierFree:
+        return ClassifierFree(self.scale(step / num_steps))
+
+    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]:
+        return self._at(step, num_steps).branches
+
+    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+        return self._at(step, num_steps)(predictions, step, num_steps, alpha_bar)
+
+
+@dataclass(frozen=True)
+class Rescaled(_EveryStep):
+    """`classifier_free`, then `rescaled`."""
+
+    scale: float
+    phi: float = 0.7
+    branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+
+    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+        guided = classifier_free(predictions[UNCOND], predictions[COND], self.scale)
+        return rescaled(guided, predictions[COND], self.phi)
+
+
+@dataclass(frozen=True)
+class Projected(_EveryStep):
+    """`projected`, on the predictions of x0, and back to one of eps."""
+
+    scale: float
+    parallel: float = 0.0
+    branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+        _finite("parallel", self.parallel)
+
+    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+        signal, noise, x_t = sqrt(alpha_bar), sqrt(1 - alpha_bar), predictions.x_t
+        x0 = {branch: (x_t - noise * predictions[branch]) / signal for branch in self.branches}
+        return (x_t - signal * projected(x0[UNCOND], x0[COND], self.scale, self.parallel)) / noise
+
+
+@dataclass(frozen=True)
 class Interval:
     """`rule` while start <= step / num_steps < stop, `outside` before and after (Kynkäänniemi et al. 2024).
 
     start and stop are fractions of the run in [0, 1], 0 its noisiest step. With the default outside, the
-    plain conditional prediction, steps outside cost one evaluation.
+    plain conditional prediction, steps outside cost one evaluation. The paper names the interval by noise levels;
+    its authors' code counts steps, with both ends inside, and leaves the conditional prediction outside too.
     """
 
     rule: Rule

@@ -302,6 +302,45 @@ def curve_with_interval(
     return _plain(fig, axes, grid="both")
 
 
+def tracks(
+    curves: Mapping[str, Mapping[str, Sequence]],
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    ticks: Sequence[float] | None = None,
+):
+    """Curves that each have x values of their own, such as a trade-off that a scale runs along.
+
+    curves: label -> {"x": (n,), "y": (n,)}, and if wanted "low" and "high" (n,), drawn as bars, and "tags" (n,),
+    short texts beside the points. Labels stand at the curves' last points. ticks: of the x axis. At most seven
+    curves. Returns the figure. Raises ValueError where lengths differ.
+    """
+    if not 1 <= len(curves) <= len(PALETTE):
+        raise ValueError(allowed("curves", f"{len(curves)} curves", f"1 to {len(PALETTE)}"))
+    fig = _figure(6.4, 3.8)
+    axes = fig.add_subplot()
+    ends = []
+    for k, (label, curve) in enumerate(curves.items()):
+        if not len(curve["x"]) or len({len(values) for values in curve.values()}) != 1:
+            lengths = {name: len(values) for name, values in curve.items()}
+            raise ValueError(allowed(f"curves[{label!r}]", lengths, "equal lengths, at least one point"))
+        x, y = (np.asarray(curve[name], dtype=float) for name in ("x", "y"))
+        axes.plot(x, y, color=PALETTE[k], lw=1.8, marker="osD^vPX"[k], ms=5)
+        if "low" in curve:
+            axes.vlines(x, curve["low"], curve["high"], color=PALETTE[k], lw=1.2, alpha=0.6)
+        for at, tag in zip(zip(x, y), curve.get("tags", ())):
+            axes.annotate(tag, at, (5, 5), textcoords="offset points", fontsize=8, color=PALETTE[k])
+        ends.append((x[-1], y[-1], label, PALETTE[k]))
+    if logx:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    if ticks is not None:
+        axes.set_xticks(ticks, [f"{v:g}" for v in ticks])
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    _label_ends(fig, axes, ends)
+    return _plain(fig, axes, grid="both")
+
+
 def _label_ends(fig, axes, ends) -> None:
     """Labels right of the axes, pushed apart so that none covers another."""
     if not ends or (len(ends) == 1 and not ends[0][2]):

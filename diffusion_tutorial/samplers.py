@@ -211,6 +211,50 @@ def dpm_solver_pp_2m_step(
     return sqrt((1 - a_s) / (1 - a_t)) * x_t - sqrt(a_s) * expm1(-h) * d, x0
 
 
+def dpm_solver_pp_3m_step(
+    x_t: Tensor,
+    eps: Tensor,
+    alpha_bar_t: float,
+    alpha_bar_s: float,
+    x0_before: Sequence[Tensor] = (),
+    alpha_bar_before: Sequence[float] = (),
+    curvature: float = 0.5,
+) -> tuple[Tensor, Tensor]:
+    """DPM-Solver++(3M): a parabola through three predictions of x0, integrated over the step.
+
+    x_s = sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) x_t - sqrt(alpha_bar_s) (p1 x0 - p2 D1 + 2 curvature p3 D2)
+
+    with p1 = exp(-h) - 1, p2 = p1 / h + 1, p3 = p2 / h - 1 / 2; D1 and D2 are h times the slope at x0 and h^2
+    times half the second derivative of the parabola in lam (h and lam as in `dpm_solver_pp_2m_step`).
+    x0_before and alpha_bar_before hold the last prediction first, then the one before it. With one of them the
+    step is 2M's, with none, and at alpha_bar_s = 1, DDIM's.
+
+    curvature = 1/2 is the formula in use, diffusers' solver_order=3. The exact integral has curvature = 1: the
+    formula in use is of order 2 in the limit, with a smaller constant than 2M's.
+    """
+    if len(x0_before) != len(alpha_bar_before) or len(x0_before) > 2:
+        raise ValueError(
+            "x0_before and alpha_bar_before must hold up to two steps, the same ones, "
+            f"got {len(x0_before)} and {len(alpha_bar_before)}"
+        )
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    if len(x0_before) < 2 or a_s == 1:
+        return dpm_solver_pp_2m_step(x_t, eps, a_t, a_s, *x0_before[:1], *alpha_bar_before[:1])
+    _check_shapes(x_t, eps=eps, **{"x0_before[0]": x0_before[0], "x0_before[1]": x0_before[1]})
+    _check_noisy(a_t)
+    lam_2, lam_1 = (_half_log_snr(_level("alpha_bar_before", a)) for a in alpha_bar_before[::-1])
+    lam, h = _half_log_snr(a_t), _half_log_snr(a_s) - _half_log_snr(a_t)
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    last, earlier = (x0 - x0_before[0]) / (lam - lam_1), (x0_before[0] - x0_before[1]) / (lam_1 - lam_2)
+    bend = (last - earlier) / (lam - lam_2)  # half the parabola's second derivative
+    d1, d2 = h * (last + (lam - lam_1) * bend), h * h * bend
+    p1 = expm1(-h)
+    p2 = p1 / h + 1
+    p3 = p2 / h - 0.5
+    move = p1 * x0 - p2 * d1 + 2 * curvature * p3 * d2
+    return sqrt((1 - a_s) / (1 - a_t)) * x_t - sqrt(a_s) * move, x0
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Walks
 
@@ -237,6 +281,7 @@ SAMPLERS: dict[str, Sampler] = {
     "euler-u2": Sampler("Euler in the squared noise level", 1, 1, False, "grid"),
     "heun": Sampler("Heun", 2, 2, False, "grid"),
     "dpm++2m": Sampler("DPM-Solver++(2M)", 2, 1, False, "grid"),
+    "dpm++3m": Sampler("DPM-Solver++(3M)", 2, 1, False, "grid"),  # not 3, see dpm_solver_pp_3m_step
 }
 
 
@@ -303,7 +348,7 @@ def walk(
 
 
 def _walk(denoiser, x_t, transitions, sampler, eta, noise) -> Iterator[Step]:
-    nfe, x0_before, a_before = 0, None, None
+    nfe, before, a_before = 0, [], []  # x0 and levels of the last two steps, the last one first
     for index, (t, s, a_t, a_s) in enumerate(transitions):
         eps = denoiser(x_t, t)
         nfe += 1
@@ -314,13 +359,16 @@ def _walk(denoiser, x_t, transitions, sampler, eta, noise) -> Iterator[Step]:
             z = noise(index).to(x_t) if a_s < 1 else None
             x_s, x0 = ddpm_step(x_t, eps, a_t, a_s, z, "large" if sampler == "ddpm-large" else "small")
         elif sampler == "dpm++2m":
-            x_s, x0 = dpm_solver_pp_2m_step(x_t, eps, a_t, a_s, x0_before, a_before)
-            x0_before, a_before = x0, a_t
+            x_s, x0 = dpm_solver_pp_2m_step(x_t, eps, a_t, a_s, *before[:1], *a_before[:1])
+        elif sampler == "dpm++3m":
+            x_s, x0 = dpm_solver_pp_3m_step(x_t, eps, a_t, a_s, before, a_before)
         else:
             x_s, x0 = euler_step(x_t, eps, a_t, a_s, "u^2" if sampler == "euler-u2" else "u")
             if sampler == "heun" and a_s < 1:  # at alpha_bar = 1 there is no noise left to predict
                 x_s, x0 = heun_step(x_t, eps, a_t, a_s, denoiser(x_s, s))
                 nfe += 1
+        if sampler.startswith("dpm++"):
+            before, a_before = [x0, *before[:1]], [a_t, *a_before[:1]]
         yield Step(index, t, s, a_t, a_s, x_t, eps, x0, x_s, nfe)
         x_t = x_s
 

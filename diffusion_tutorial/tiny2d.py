@@ -30,7 +30,9 @@ STEPS = (5, 10, 20, 50)
 def ring(points: int = 6, radius: float = 1.5, std: float = 0.14) -> GaussianMixture:
     """Round blobs on a circle: the plane's data of the chapter."""
     angles = [2 * pi * k / points for k in range(points)]
-    return GaussianMixture([1.0] * points, [[radius * cos(a), radius * sin(a)] for a in angles], [std**2] * points)
+    return GaussianMixture(
+        [1.0] * points, [[radius * cos(a), radius * sin(a)] for a in angles], [std**2] * points
+    )
 
 
 class TinyDenoisers(nn.Module):

@@ -4,7 +4,8 @@
     python scripts/notebooks.py --check          change nothing; exit 1 if a notebook is out of date
 
 A chapter is a file of book/ that names a kernel in its header. A notebook runs if a code cell changed;
-otherwise its outputs stay as they are.
+otherwise its outputs stay as they are. Before its first code cell a notebook gets one that installs the package where
+it is missing, as on Colab; its address is the repository's, so no source holds it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,28 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from address import Address
+
 ROOT = Path(__file__).resolve().parents[1]
 BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
 TIMEOUT = 600
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+
+INSTALL = """\
+# For Colab: get the book's package, and leave Colab's own torch alone. Where the package is there, nothing happens.
+from importlib.util import find_spec
+
+if find_spec("diffusion_tutorial") is None:
+    %pip install --quiet "diffusion-tutorial @ git+{repository}@{branch}"
+"""
+
+
+def install_cell() -> NotebookNode:
+    """The cell that makes a notebook run where only Jupyter and torch are; the site does not show it."""
+    address = Address.read()
+    source = INSTALL.format(repository=address.repository, branch=address.branch).rstrip()
+    return nbformat.v4.new_code_cell(source, metadata={"tags": ["remove-cell"]})
 
 
 def chapters(book: Path = BOOK) -> list[Path]:
@@ -37,13 +56,18 @@ def chapters(book: Path = BOOK) -> list[Path]:
 
 
 def read_source(path: Path) -> NotebookNode:
-    """A chapter's source as a notebook without outputs; cell names follow from the cells' text."""
+    """A chapter's source as a notebook without outputs, with the cell that installs; cell names follow from the
+    cells' text."""
     notebook = jupytext.read(path)
     notebook.metadata = NotebookNode(
         {key: notebook.metadata[key] for key in ("kernelspec", "jupytext") if key in notebook.metadata}
     )
     notebook.metadata["language_info"] = NotebookNode(LANGUAGE)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    first = next(
+        (i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells)
+    )
+    notebook.cells.insert(first, install_cell())
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})

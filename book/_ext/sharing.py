@@ -10,6 +10,7 @@ import re
 import sys
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -36,9 +37,11 @@ def configure(app: Sphinx, config) -> None:
 
 
 def resolve_substitutions(app: Sphinx, docname: str, source: list[str]) -> None:
-    """`{{ repository }}`, `{{ folder }}` and `{{ site }}` in a page, code blocks included."""
+    """`{{ repository }}`, `{{ repository_quoted }}` (for a URL's query), `{{ folder }}` and `{{ site }}` in a page,
+    code blocks included."""
     here = Address.read(Path(app.confdir) / "_config.yml")
-    for name, value in {"repository": here.repository, "folder": here.name, "site": here.site}.items():
+    values = {"repository": here.repository, "repository_quoted": quote(here.repository, safe="")}
+    for name, value in (values | {"folder": here.name, "site": here.site}).items():
         source[0] = source[0].replace(f"{{{{ {name} }}}}", value)
 
 

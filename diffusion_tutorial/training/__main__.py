@@ -1,7 +1,7 @@
 """`accelerate launch -m diffusion_tutorial.training`: from nothing, or from the shipped weights, to a Still Life folder.
 
-Stages: autoencoder, decoder, denoiser, judge, export. A stage that was stopped goes on where it was; one that is
-finished is not repeated. Everything lies under --out.
+Stages: autoencoder, decoder, denoiser, judge, classifier, export. A stage that was stopped goes on where it was; one
+that is finished is not repeated. Everything lies under --out.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
+from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
 from diffusion_tutorial.still_life.scenes import sample_scenes
 
 from . import autoencoder, data, denoiser
+from .classifier import classifier_loss
 from .export import export
 from .judge import judge_loss
 from .loop import Schedule, fit, minutes_spent
 
-STAGES = ("autoencoder", "decoder", "denoiser", "judge", "export")
+STAGES = ("autoencoder", "decoder", "denoiser", "judge", "classifier", "export")
 
 
 def machine() -> str:
@@ -63,10 +65,10 @@ class Run:
             self.accelerator.wait_for_everyone,
         )
 
-    def _fit(self, name: str, module, loss_fn, n_items: int) -> None:
+    def _fit(self, name: str, module, loss_fn, n_items: int, stop_at: int | None = None) -> None:
         schedule = Schedule(**self.config[name]["schedule"])
-        losses = fit(name, module, loss_fn, n_items, schedule, self.out, self.accelerator)
-        if losses and self.accelerator.is_main_process:
+        losses = fit(name, module, loss_fn, n_items, schedule, self.out, self.accelerator, stop_at=stop_at)
+        if losses and stop_at is None and self.accelerator.is_main_process:
             record = {
                 "stage": name,
                 "schedule": asdict(schedule),
@@ -149,11 +151,29 @@ class Run:
             judge.load_state_dict(Judge.load(self.init / "judge.safetensors").state_dict())
             judge.requires_grad_(True)
         self._fit("judge", judge, judge_loss(pictures, labels), len(pictures))
-        if self.accelerator.is_main_process:
-            save_file(
-                {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()},
-                self.out / "judge.safetensors",
-            )
+        self._save_half(judge, "judge.safetensors")
+
+    def classifier(self) -> None:
+        """Both classifiers, and the weaker ones that `snapshots` names, as files under out/classifiers."""
+        pictures, labels = self.pictures()
+        latents = self._latents(pictures)
+        latents = latents * self.scale(latents)
+        alphas_cumprod = DDIMScheduler(**denoiser.SCHEDULER).alphas_cumprod
+        for name, clean in (("classifier", False), ("classifier_clean", True)):
+            set_seed(self.config["seed"])
+            classifier = NoisyClassifier()
+            if self.init:
+                kind = "clean" if clean else "noisy"
+                shipped = self.init / f"{name.replace('_', '-')}.safetensors"
+                classifier.load_state_dict(NoisyClassifier.load(kind, shipped).state_dict())
+            loss_fn = classifier_loss(latents, labels, alphas_cumprod, clean)
+            for stop in self.config[name].get("snapshots", ()):
+                snapshot = f"classifiers/{name}-{stop}.safetensors"
+                if not (self.out / snapshot).exists():
+                    self._fit(name, classifier, loss_fn, len(labels), stop)
+                    self._save_half(classifier, snapshot)
+            self._fit(name, classifier, loss_fn, len(labels))
+            self._save_half(classifier, f"{name.replace('_', '-')}.safetensors")
 
     def export(self) -> None:
         if self.accelerator.is_main_process:
@@ -175,6 +195,14 @@ class Run:
             (self.out / "scaling_factor.json").write_text(json.dumps(self.scale(latents)))
         self.accelerator.wait_for_everyone()
         return load_file(place)["latents"]
+
+    def _save_half(self, module, name: str) -> None:
+        """The weights in fp16, in one safetensors file under out."""
+        if self.accelerator.is_main_process:
+            (self.out / name).parent.mkdir(exist_ok=True)
+            state = module.state_dict()
+            half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+            save_file(half, self.out / name)
 
     def _save(self, model, name: str) -> None:
         self.accelerator.wait_for_everyone()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from diffusion_tutorial.experiments import record
 from diffusion_tutorial.still_life.evaluate import bars
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES, HELD_OUT
 
@@ -34,19 +35,28 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
-def card(folder: Path, found: dict, stages: list[dict]) -> str:
-    """Markdown for folder/README.md. `found`: evaluation in JSON form; `stages`: the lines of stages.jsonl."""
+def classifier_rows(accuracy: dict) -> list[list[str]]:
+    """Timestep, noisy classifier, clean classifier: mean accuracy over the attributes, from results/guidance.json."""
+    pairs = zip(accuracy["noisy"], accuracy["clean"], strict=True)
+    return [[str(a["t"]), _interval(a["mean"]), _interval(b["mean"])] for a, b in pairs]
+
+
+def card(folder: Path, found: dict, stages: list[dict], classifiers: dict) -> str:
+    """Markdown for folder/README.md.
+
+    found: evaluation in JSON form; stages: the lines of stages.jsonl; classifiers: "accuracy" of
+    results/guidance.json.
+    """
     weights = {
         "text encoder": folder / "text_encoder" / "model.safetensors",
         "U-Net": folder / "unet" / "diffusion_pytorch_model.safetensors",
         "autoencoder": folder / "vae" / "diffusion_pytorch_model.safetensors",
         "judge": folder / "judge.safetensors",
+        "classifier on noised latents": folder / "classifier.safetensors",
+        "classifier on clean latents": folder / "classifier-clean.safetensors",
     }
-    size = sum(
-        p.stat().st_size
-        for p in folder.rglob("*")
-        if p.is_file() and p.name not in ("README.md", "judge.safetensors")
-    )
+    apart = {"README.md", *(file.name for file in weights.values() if file.parent == folder)}
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name not in apart)
     accuracy = [
         [
             name,
@@ -145,6 +155,16 @@ Fréchet distance to {f["n"]} real pictures, in the judge's {f["features"]} feat
 
 {_table(["pictures", "distance"], distances)}
 
+## The classifiers
+
+They read the attributes off a latent, for classifier guidance: one was trained at every noise level, the other on
+latents without noise. Their mean accuracy over the six attributes, on {
+        classifiers["noisy"][0]["mean"]["n"]
+    } fresh scenes, by the timestep of
+the noise:
+
+{_table(["t", "trained on noised latents", "trained on clean latents"], classifier_rows(classifiers))}
+
 ## How it was trained
 
 `make train`, that is `accelerate launch -m diffusion_tutorial.training`, with `diffusion_tutorial/training/config.yaml`:
@@ -193,8 +213,8 @@ def main(argv: list[str] | None = None) -> None:
         json.loads(line) for line in (args.run / "stages.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     found = json.loads(Path(args.result).read_text(encoding="utf-8"))
-    folder = Path(str(args.folder))
-    (folder / "README.md").write_text(card(folder, found, stages), encoding="utf-8")
+    folder, classifiers = Path(str(args.folder)), record.read("guidance")["measured"]["accuracy"]
+    (folder / "README.md").write_text(card(folder, found, stages, classifiers), encoding="utf-8")
 
 
 if __name__ == "__main__":

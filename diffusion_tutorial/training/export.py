@@ -36,14 +36,17 @@ def export(run: Path, folder: Path) -> None:
     pipeline.save_pretrained(fresh, safe_serialization=True)
     for name in ("vocab.json", "merges.txt"):  # transformers 5 leaves them out, transformers 4 asks for them
         shutil.copyfile(run / "tokenizer" / name, fresh / "tokenizer" / name)
-    if (run / "judge.safetensors").exists():
-        shutil.copyfile(run / "judge.safetensors", fresh / "judge.safetensors")
+    for name in ("judge.safetensors", "classifier.safetensors", "classifier-clean.safetensors"):
+        if (run / name).exists():
+            shutil.copyfile(run / name, fresh / name)
     for file in fresh.rglob("*.safetensors"):
         file.chmod(0o644)
     for file in fresh.rglob("config.json"):  # where the run lay is nobody's business
         config = json.loads(file.read_text(encoding="utf-8"))
         config.pop("_name_or_path", None)
-        if "dtype" in config:  # transformers loads in the dtype named here; diffusers in float32 unless told otherwise
+        if (
+            "dtype" in config
+        ):  # transformers loads in the dtype named here; diffusers in float32 unless told otherwise
             config["dtype"] = "float32"
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     write_sums(fresh)
@@ -53,11 +56,7 @@ def export(run: Path, folder: Path) -> None:
 
 def write_sums(folder: Path) -> None:
     """SHA256SUMS over every file of `folder` that is loaded (all but itself and the model card)."""
-    paths = sorted(
-        p
-        for p in folder.rglob("*")
-        if p.is_file() and p.name not in ("SHA256SUMS", "README.md")
-    )
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS", "README.md"))
     lines = [
         f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in paths
     ]

@@ -62,13 +62,13 @@ def fit(
     schedule: Schedule,
     folder: Path,
     accelerator: Accelerator,
-    stop_after: int | None = None,
+    stop_at: int | None = None,
 ) -> list[float]:
     """Train `module` in place and leave its EMA weights in it. Returns the losses of the steps taken here.
 
     loss_fn(module, index, rng) -> (loss, values to log); `index` (batch,) int64 picks items out of `n_items`.
-    Checkpoints go to folder/name; an unfinished run found there is resumed. `stop_after` ends early, as an
-    interruption would, after that many steps of this call.
+    Checkpoints go to folder/name; an unfinished run found there is resumed. `stop_at` ends early, at that step of
+    the schedule, as an interruption would; another call goes on. Raises ValueError for a `stop_at` that lies behind.
     """
     place = Path(folder) / name
     place.mkdir(parents=True, exist_ok=True)
@@ -104,9 +104,13 @@ def fit(
         average.load_state_dict(state["ema"])
         average.to(trained[0].device)
         first = state["step"]
+    if stop_at is not None and first > stop_at:
+        raise ValueError(
+            f"stop_at is {stop_at}; allowed: {first} or more, the step that the run in {place} has reached"
+        )
 
     losses, began = [], time.time()
-    last = schedule.steps if stop_after is None else min(schedule.steps, first + stop_after)
+    last = schedule.steps if stop_at is None else min(schedule.steps, stop_at)
     bar = tqdm(
         range(first, last),
         initial=first,

@@ -1,6 +1,7 @@
 """Assignments through nbgrader: releases hide what they must, and every kept answer has the points that it should."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -210,3 +211,47 @@ def test_feedback_says_what_was_wrong(course, name):
     assert course.api().generate_feedback(name, student, force=True)["success"]
     page = (course.folder / "feedback" / student / name / f"{name}.html").read_text(encoding="utf-8")
     assert "AssertionError" in page and "Score:" in page
+
+
+# --- the page for instructors, as it stands -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_exchange_carries_work_there_and_feedback_back(tmp_path):
+    """The commands of "With JupyterHub", one user being both instructor and student."""
+    name, root, home = "few-steps", tmp_path / "exchange", tmp_path / "student"
+    root.mkdir(mode=0o777)
+    root.chmod(0o777)
+    home.mkdir()
+    course = Course(tmp_path / "course")
+    course.make([name], salt="hub")
+
+    def nbgrader(where, *words):
+        program = str(Path(sys.executable).with_name("nbgrader"))
+        done = subprocess.run(
+            [program, *words, f"--Exchange.root={root}"],
+            cwd=where,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    there = ("--course", "diffusion-answered")
+    nbgrader(course.folder, "release_assignment", name)
+    nbgrader(home, "fetch_assignment", name, *there)
+    fetched = nbformat.read(home / name / f"{name}.ipynb", as_version=4)
+    solved = assignments.answered(name, fetched, ours(course, name), Submission("the solution"))
+    nbformat.write(solved, home / name / f"{name}.ipynb")
+    nbgrader(home, "submit", name, *there)
+    nbgrader(course.folder, "collect", name)
+    (student,) = (path.name for path in (course.folder / "submitted").iterdir())
+    nbgrader(course.folder, "autograde", name)
+    assert points(course, name, student) == most(course, name)
+    nbgrader(course.folder, "generate_feedback", name)
+    nbgrader(course.folder, "release_feedback", name)
+    nbgrader(home, "fetch_feedback", name, *there)
+    assert list((home / name / "feedback").rglob("*.html"))
+    nbgrader(course.folder, "export")
+    lines = (course.folder / "grades.csv").read_text().splitlines()
+    assert len(lines) == 2 and ",24.0,24.0" in lines[1]

@@ -117,7 +117,8 @@ class TestUpdating:
 
     def stored(self, tmp_path):
         source = self.read(tmp_path, self.TEXT)
-        source.cells[-1].execution_count = 1
+        for count, cell in enumerate((c for c in source.cells if c.cell_type == "code"), 1):
+            cell.execution_count = count
         result = nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)
         source.cells[-1].outputs = [result]
         return source

@@ -255,15 +255,19 @@ def test_euler_and_heun_loops(betas, n):
         assert error(last.x_s, y) < 5e-5  # a whole loop in float32; at the end alpha_bar = 1 and x = y
 
 
-@pytest.mark.parametrize("n", [1, 2, 10, 20, 50])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 10, 20, 50])
+@pytest.mark.parametrize("order", [2, 3])
 @pytest.mark.parametrize("betas", ["linear", "scaled_linear"])
-def test_dpm_solver_pp_2m_loop(betas, n):
-    scheduler = DPMSolverMultistepScheduler(**BETAS[betas], final_sigmas_type="zero")
+def test_dpm_solver_pp_loops(betas, order, n):
+    """lower_order_final would make 3M's last step but one a 2M step below 15 steps; ours has no such rule."""
+    scheduler = DPMSolverMultistepScheduler(
+        **BETAS[betas], final_sigmas_type="zero", solver_order=order, lower_order_final=order == 2
+    )
     schedule = NoiseSchedule.from_config(scheduler.config)
     transitions = grid(schedule, n)
     x = start = gaussian(SHAPE, 7)
     scheduler.set_timesteps(timesteps=[tr.t for tr in transitions])
     for t in scheduler.timesteps:
         x = scheduler.step(denoiser(x, t), t, x).prev_sample
-    *_, last = walk(denoiser, start, transitions, "dpm++2m")
+    *_, last = walk(denoiser, start, transitions, f"dpm++{order}m")
     assert last.nfe == n and error(last.x_s, x) < 5e-5

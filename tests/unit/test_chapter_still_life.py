@@ -43,7 +43,9 @@ def test_every_displayed_equation_has_a_label():
 
 
 def test_it_opens_with_question_answer_aims_and_time():
-    opening = [PROSE.index(word) for word in ("?**", "**The short answer.**", "**You will be able to**", "**Time:**")]
+    opening = [
+        PROSE.index(word) for word in ("?**", "**The short answer.**", "**You will be able to**", "**Time:**")
+    ]
     assert opening == sorted(opening) and opening[-1] < 2500
     answer = re.search(r"\*\*The short answer\.\*\* (.+?)\n\n", PROSE, re.S)[1]
     assert len(re.findall(r"[.?!](?:\s|$)", answer)) == 3

@@ -110,6 +110,15 @@ def test_every_sampler_runs(model, sampler):
     assert done.nfe == 2 * SAMPLERS[sampler].nfe(4)
 
 
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("sampler", ["ddim", "heun", "dpm++2m"])
+def test_spacing_says_which_levels(model, sampler, spacing):
+    done = model.sample("red", num_inference_steps=4, sampler=sampler, spacing=spacing)
+    assert done.timesteps.tolist() == model.schedule.timesteps(4, spacing).tolist()
+    own = model.sample("red", num_inference_steps=4, sampler=sampler)
+    assert torch.equal(own.latents, done.latents) == (spacing == model.schedule.spacing)
+
+
 def test_noise_belongs_to_the_seed(model):
     first = model.sample("red", num_inference_steps=4, eta=1.0, seed=5)
     assert torch.equal(first.latents, model.sample("red", num_inference_steps=4, eta=1.0, seed=5).latents)
@@ -194,6 +203,7 @@ BAD = [
     ({"eta": math.nan}, r"eta is nan"),
     ({"eta": 0.5, "sampler": "ddpm"}, r"eta is 0.5; allowed with sampler 'ddpm': 0"),
     ({"sampler": "plms"}, r"sampler is 'plms'; allowed: 'ddpm', .*'ddim'"),
+    ({"spacing": "even"}, r"spacing is 'even'; allowed: 'leading', 'linspace', 'trailing'"),
     ({"seed": -1}, r"seed is -1; allowed: an integer from 0 to 4294967295"),
     ({"seed": 2**32}, r"seed is 4294967296; allowed"),
     ({"num_images": 0}, r"num_images is 0; allowed: an integer of 1 or more"),
@@ -245,8 +255,10 @@ def test_schedulers_are_told_apart_by_class(pipeline):
         schedule_of("EDMEulerScheduler", {"prediction_type": "epsilon"})
     with pytest.raises(UnsupportedModelError, match="scheduler is 'FlowMatchEulerDiscreteScheduler'"):
         schedule_of("FlowMatchEulerDiscreteScheduler", {})
-    with pytest.raises(UnsupportedModelError, match="prediction_type is 'v_prediction'; allowed: 'epsilon'"):
-        schedule_of("DDIMScheduler", {**config, "prediction_type": "v_prediction"})
+    with pytest.raises(
+        UnsupportedModelError, match="prediction_type is 'sample'; allowed: 'epsilon', 'v_pred"
+    ):
+        schedule_of("DDIMScheduler", {**config, "prediction_type": "sample"})
     with pytest.raises(UnsupportedModelError, match="use_flow_sigmas"):
         schedule_of("UniPCMultistepScheduler", {**config, "use_flow_sigmas": True})
     assert schedule_of("DDIMScheduler", config).final_alpha_cumprod == pytest.approx(1 - 0.00085)

@@ -9,6 +9,7 @@ import re
 from math import exp, log, sqrt
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +33,7 @@ from diffusion_tutorial.samplers import (
     ddim_step_v,
     ddpm_step,
     dpm_solver_pp_2m_step,
+    dpm_solver_pp_3m_step,
     heun_step,
 )
 from diffusion_tutorial.schedules import NoiseSchedule
@@ -69,7 +71,10 @@ def marginal():
     for t, beta in enumerate(SCHEDULE.betas.tolist()):
         mean, variance = sqrt(1 - beta) * mean, (1 - beta) * variance + beta
         close([mean, variance], [sqrt(SCHEDULE.alpha_bar(t)), 1 - SCHEDULE.alpha_bar(t)], 1e-12)
-    close(SCHEDULE.add_noise(X, EPS, 300), sqrt(SCHEDULE.alpha_bar(300)) * X + sqrt(1 - SCHEDULE.alpha_bar(300)) * EPS)
+    close(
+        SCHEDULE.add_noise(X, EPS, 300),
+        sqrt(SCHEDULE.alpha_bar(300)) * X + sqrt(1 - SCHEDULE.alpha_bar(300)) * EPS,
+    )
 
 
 def loss():
@@ -89,7 +94,11 @@ def reverse():
     near = x_s[(x_t - 0.1).abs() < 0.02]
     density = reverse_density(BUMPS, torch.tensor([0.1], dtype=torch.float64), a_t, a_s, GRID)[0] * 0.002
     mean = density @ GRID
-    close([near.mean().item(), near.std().item()], [mean.item(), (density @ (GRID - mean) ** 2).sqrt().item()], 0.03)
+    close(
+        [near.mean().item(), near.std().item()],
+        [mean.item(), (density @ (GRID - mean) ** 2).sqrt().item()],
+        0.03,
+    )
 
 
 def posterior():
@@ -160,7 +169,9 @@ def induction():
             n, x_0 = 40_000, 0.8
             eps, z = (gaussian((n, 1), 7, stream=k).double() for k in range(2))
             x_s, _ = ddim_step(sqrt(a_t) * x_0 + sqrt(1 - a_t) * eps, eps, a_t, a_s, eta, z)
-            assert abs(x_s.mean().item() - sqrt(a_s) * x_0) < 0.02 and abs(x_s.var().item() - (1 - a_s)) < 0.02
+            assert (
+                abs(x_s.mean().item() - sqrt(a_s) * x_0) < 0.02 and abs(x_s.var().item() - (1 - a_s)) < 0.02
+            )
             assert sigma**2 <= 1 - a_s
 
 
@@ -247,7 +258,9 @@ def error_order():
     x = RING.sample(16, 1, alpha_bar=0.01)
     exact = exact_flow(RING, x, 0.01, 0.9)
     for sampler, p in (("ddim", 1), ("dpm++2m", 2)):
-        errors = torch.stack([(solve(RING, x, even_log_snr(0.01, 0.9, n), sampler) - exact).norm(dim=1) for n in steps])
+        errors = torch.stack(
+            [(solve(RING, x, even_log_snr(0.01, 0.9, n), sampler) - exact).norm(dim=1) for n in steps]
+        )
         assert abs(order(steps, errors).value - p) < 0.3
     made_up = torch.stack([torch.full((5,), 3.0 / n**1.5) for n in steps])
     found = order(steps, made_up)
@@ -270,6 +283,38 @@ def two_m():
     d = x0 + h / (2 * before) * (x0 - Z)
     expected = sqrt((1 - a_s) / (1 - a_t)) * X - sqrt(a_s) * (exp(-h) - 1) * d
     close(dpm_solver_pp_2m_step(X, EPS, a_t, a_s, Z, a_before)[0], expected)
+
+
+def multistep():
+    """x_s from Gauss's quadrature of the polynomial: a constant is DDIM, a parabola 3M at curvature 1."""
+    a_2, a_1, a_t, a_s = 0.08, 0.15, 0.3, 0.6
+    lam_2, lam_1, lam_t, lam_s = (0.5 * log(a / (1 - a)) for a in (a_2, a_1, a_t, a_s))
+    h, b_1, b_2 = lam_s - lam_t, lam_t - lam_1, lam_t - lam_2
+    x0 = (X - sqrt(1 - a_t) * EPS) / sqrt(a_t)
+    x0_1, x0_2 = Z, X * Z
+
+    def integrate(polynomial):
+        nodes, weights = np.polynomial.legendre.leggauss(10)
+        taus = ((nodes + 1) * h / 2).tolist()
+        total = sum(
+            w * h / 2 * exp(tau - h) * polynomial(tau) for tau, w in zip(taus, weights.tolist(), strict=True)
+        )
+        return sqrt((1 - a_s) / (1 - a_t)) * X + sqrt(a_s) * total
+
+    def parabola(tau):  # Newton's form
+        first = (x0 - x0_1) / b_1
+        second = (first - (x0_1 - x0_2) / (b_2 - b_1)) / b_2
+        return x0 + tau * first + tau * (tau + b_1) * second
+
+    close(parabola(-b_1), x0_1, 1e-9)
+    close(parabola(-b_2), x0_2, 1e-9)
+    close(integrate(lambda tau: x0), ddim_step(X, EPS, a_t, a_s)[0], 1e-9)
+    middle = x0 + h / 2 * (x0 - x0_1) / b_1  # of the line, which 2M takes for the whole step
+    close(integrate(lambda tau: middle), dpm_solver_pp_2m_step(X, EPS, a_t, a_s, x0_1, a_1)[0], 1e-9)
+    history = [x0_1, x0_2], [a_1, a_2]
+    close(integrate(parabola), dpm_solver_pp_3m_step(X, EPS, a_t, a_s, *history, curvature=1.0)[0], 1e-9)
+    in_use = dpm_solver_pp_3m_step(X, EPS, a_t, a_s, *history)[0]
+    assert (integrate(parabola) - in_use).abs().max() > 1e-3
 
 
 def leak():
@@ -314,6 +359,7 @@ CHECKS = {
     "eq-order": error_order,
     "eq-heun": heun,
     "eq-2m": two_m,
+    "eq-multistep": multistep,
     "eq-leak": leak,
     "eq-v": v,
 }
@@ -394,7 +440,10 @@ def test_stored_measurement_is_whole():
     assert set(stored["distance"]) == set(tiny2d.LEVELS)
     for row in stored["distance"].values():
         assert set(row) == set(tiny2d.STEPS)
-        assert all(len(v) == stored["networks"] and all(0 < d < 1 and math.isfinite(d) for d in v) for v in row.values())
+        assert all(
+            len(v) == stored["networks"] and all(0 < d < 1 and math.isfinite(d) for d in v)
+            for v in row.values()
+        )
     assert {"command", "date", "machine", "points", "training_steps"} <= set(stored)
 
 
@@ -405,7 +454,11 @@ def test_animation_has_an_alternative_and_can_be_stopped():
     frames = animate.particle_frames(clouds, notes=["start", "end"], size=60)
     assert len(frames) == 2 and frames[0].size == frames[1].size and frames[0].width == 2 * 60 + 6
     page = animate.animation_bundle(frames, "two <points> move", "A caption & more")["text/html"]
-    assert 'alt="two &lt;points&gt; move"' in page and "<details open" in page and "prefers-reduced-motion" in page
+    assert (
+        'alt="two &lt;points&gt; move"' in page
+        and "<details open" in page
+        and "prefers-reduced-motion" in page
+    )
     assert "A caption &amp; more" in page and "image/webp" in page
     for call in (
         lambda: animate.animation_bundle(frames, " "),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from diffusion_tutorial.samplers import (
     ddim_step_v,
     ddpm_step,
     dpm_solver_pp_2m_step,
+    dpm_solver_pp_3m_step,
     euler_step,
     heun_step,
     trajectory,
@@ -139,6 +141,41 @@ def test_the_multistep_formula_uses_the_slope_of_x0():
     assert (second - fine).abs().max() < 0.2 * (first - fine).abs().max()
 
 
+def test_the_parabola_is_integrated_exactly_at_curvature_one():
+    """x_s is the integral of exp(-(lam_s - lam)) x0(lam) plus what is left of x_t; x0 a parabola in lam."""
+    a_2, a_1, a_t, a_s = 0.12, 0.2, 0.35, 0.6
+    lam_2, lam_1, lam_t, lam_s = (half_log_snr(a) for a in (a_2, a_1, a_t, a_s))
+
+    def x0_at(lam):
+        return X + 0.8 * lam * EPS - 0.5 * lam**2 * Z
+
+    eps = (X - math.sqrt(a_t) * x0_at(lam_t)) / math.sqrt(1 - a_t)
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    h = lam_s - lam_t
+    lams = lam_t + h * (nodes + 1) / 2
+    integral = sum(
+        w * h / 2 * math.exp(lam - lam_s) * x0_at(lam) for w, lam in zip(weights, lams, strict=True)
+    )
+    exact = math.sqrt((1 - a_s) / (1 - a_t)) * X + math.sqrt(a_s) * integral
+    history = [x0_at(lam_1), x0_at(lam_2)], [a_1, a_2]
+    close(dpm_solver_pp_3m_step(X, eps, a_t, a_s, *history, curvature=1.0)[0], exact, 1e-9)
+    in_use = (dpm_solver_pp_3m_step(X, eps, a_t, a_s, *history)[0] - exact).abs().max()
+    two_m = (dpm_solver_pp_2m_step(X, eps, a_t, a_s, x0_at(lam_1), a_1)[0] - exact).abs().max()
+    assert 1e-4 < in_use < two_m  # half the curvature: not exact, and nearer than a line
+
+
+def test_3m_starts_as_ddim_and_2m():
+    close(dpm_solver_pp_3m_step(X, EPS, 0.2, 0.4)[0], ddim_step(X, EPS, 0.2, 0.4)[0])
+    close(
+        dpm_solver_pp_3m_step(X, EPS, 0.2, 0.4, [Z], [0.1])[0],
+        dpm_solver_pp_2m_step(X, EPS, 0.2, 0.4, Z, 0.1)[0],
+    )
+    close(
+        dpm_solver_pp_3m_step(X, EPS, 0.2, 0.4, [Z, X], [0.1, 0.05], 0)[1],
+        dpm_solver_pp_2m_step(X, EPS, 0.2, 0.4)[1],
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtype_is_kept(dtype):
     x, eps, z = X.to(dtype), EPS.to(dtype), Z.to(dtype)
@@ -149,6 +186,7 @@ def test_dtype_is_kept(dtype):
         euler_step(x, eps, 0.2, 0.4, "u^2"),
         heun_step(x, eps, 0.2, 0.4, eps),
         dpm_solver_pp_2m_step(x, eps, 0.2, 0.4, x, 0.1),
+        dpm_solver_pp_3m_step(x, eps, 0.2, 0.4, [x, x], [0.1, 0.05]),
         ddim_inversion_step(x, eps, 0.4, 0.2),
     ]
     for x_s, x0 in steps:
@@ -168,6 +206,7 @@ def test_last_step_lands_on_x0():
         ddpm_step(X, EPS, 0.9, 1.0, Z),  # noise offered, none added
         euler_step(X, EPS, 0.9, 1.0),
         dpm_solver_pp_2m_step(X, EPS, 0.9, 1.0, Z, 0.8),
+        dpm_solver_pp_3m_step(X, EPS, 0.9, 1.0, [Z, X], [0.8, 0.7]),
     ):
         close(x_s, x0)
 
@@ -358,6 +397,16 @@ NAN = float("nan")
         (lambda: heun_step(X, EPS, 0.2, 0.5, EPS[:1]), "eps_s must have the shape"),
         (lambda: dpm_solver_pp_2m_step(X, EPS, 0.2, 0.5, X), "x0_before and alpha_bar_before"),
         (lambda: dpm_solver_pp_2m_step(X, EPS, 0.2, 0.5, X, 1.5), "alpha_bar_before"),
+        (
+            lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X], []),
+            "x0_before and alpha_bar_before must hold",
+        ),
+        (
+            lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X] * 3, [0.1] * 3),
+            "x0_before and alpha_bar_before",
+        ),
+        (lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X, X[:1]], [0.1, 0.05]), "x0_before.1. must have"),
+        (lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X, X], [0.1, 1.5]), "alpha_bar_before"),
         (lambda: trajectory(Counter(), X, STILL_LIFE, 0), "num_inference_steps must be an integer in"),
         (lambda: trajectory(Counter(), X, STILL_LIFE, 1001), "num_inference_steps"),
         (
@@ -383,7 +432,7 @@ def test_zero_terminal_snr_is_refused_for_eps():
     with pytest.raises(ZeroTerminalSNRError, match="ddim_step_v"):
         trajectory(Counter(), X, schedule, 10, spacing="trailing")
     list(trajectory(Counter(), X, schedule, 10, spacing="leading"))  # never visits the last level
-    for step in (ddim_step, ddpm_step, euler_step, dpm_solver_pp_2m_step):
+    for step in (ddim_step, ddpm_step, euler_step, dpm_solver_pp_2m_step, dpm_solver_pp_3m_step):
         with pytest.raises(ZeroTerminalSNRError):
             step(X, EPS, 0.0, 0.5)
 

@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffusion_tutorial.metrics import wilson
+from diffusion_tutorial import gaussian
+from diffusion_tutorial.experiments import record
+from diffusion_tutorial.experiments.few_steps import encode
+from diffusion_tutorial.metrics import rate, wilson
 from diffusion_tutorial.still_life import evaluate
+from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
-from diffusion_tutorial.still_life.scenes import ATTRIBUTES
+from diffusion_tutorial.still_life.scenes import ATTRIBUTES, render, sample_scenes
 from diffusion_tutorial.training import card
 
 FOLDER = Path(str(files("diffusion_tutorial.still_life") / "model"))
 RECORDED = json.loads(
     (files("diffusion_tutorial") / "results" / "still_life.json").read_text(encoding="utf-8")
 )
+READERS = ("judge.safetensors", "classifier.safetensors", "classifier-clean.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +76,9 @@ def test_a_caption_decides_the_picture(model, judge):
 
 
 def test_sizes_are_what_a_page_can_carry():
-    size = sum(
-        p.stat().st_size for p in FOLDER.rglob("*") if p.name not in ("judge.safetensors", "README.md")
-    )
+    size = sum(p.stat().st_size for p in FOLDER.rglob("*") if p.name not in (*READERS, "README.md"))
     assert size <= 13e6
-    assert (FOLDER / "judge.safetensors").stat().st_size <= 2.5e6
+    assert sum((FOLDER / name).stat().st_size for name in READERS) <= 2.5e6
     assert card.parameters(FOLDER / "unet" / "diffusion_pytorch_model.safetensors") <= 4.5e6
     assert not [p for p in FOLDER.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".ckpt")]
 
@@ -101,3 +104,28 @@ def test_the_law_of_what_is_unsaid():
     assert evaluate.law("wall", {"shape": "cone"}) == pytest.approx([0.25] * 4)
     both = evaluate.law("colour", {})
     assert both[0] == pytest.approx(5 / 35) and both[-1] == pytest.approx(4 / 35)
+
+
+@pytest.mark.parametrize("t", [0, 300, 600])
+def test_the_classifier_reads_noised_latents_as_recorded(model, t):
+    """Fresh scenes, 400 of them: within chance of what results/guidance.json says for the same timestep."""
+    scenes = sample_scenes(400, 123_461)
+    x_t = encode(model, render(scenes))
+    x_t = model.schedule.add_noise(x_t, gaussian(tuple(x_t.shape), 77), t)
+    read = NoisyClassifier.load("noisy").read(x_t, t)
+    recorded = {point["t"]: point for point in record.read("guidance")["measured"]["accuracy"]["noisy"]}[t]
+    for k, name in enumerate(ATTRIBUTES):
+        found = rate((read[name] == scenes.labels[:, k]).long(), 1)
+        assert agrees(found, recorded["by_attribute"][name]), name
+
+
+def test_the_clean_classifier_is_lost_in_noise(model):
+    scenes = sample_scenes(200, 123_462)
+    x_0 = encode(model, render(scenes))
+    x_t = model.schedule.add_noise(x_0, gaussian(tuple(x_0.shape), 78), 500)
+    shape, clean = scenes.labels[:, 0], NoisyClassifier.load("clean")
+    right = [
+        (c.read(x, t)["shape"] == shape).double().mean()
+        for c, x, t in ((clean, x_0, 0), (clean, x_t, 0), (NoisyClassifier.load("noisy"), x_t, 500))
+    ]
+    assert right[0] > 0.97 and right[1] < right[2] - 0.1, right

@@ -8,11 +8,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
-from diffusion_tutorial.training import autoencoder, data, denoiser, export, judge, loop
+from diffusion_tutorial.training import autoencoder, classifier, data, denoiser, export, judge, loop
 
 
-def toy(folder, steps=12, stop_after=None, **schedule):
+def toy(folder, steps=12, stop_at=None, **schedule):
     """A linear regression through the real loop."""
     torch.manual_seed(0)
     module = nn.Linear(4, 1)
@@ -22,13 +23,13 @@ def toy(folder, steps=12, stop_after=None, **schedule):
         return (model(x) - x.sum(1, keepdim=True)).square().mean(), {}
 
     plan = loop.Schedule(steps=steps, batch=8, lr=0.05, warmup=3, decay=4, save_every=5, **schedule)
-    losses = loop.fit("toy", module, loss_fn, 100, plan, folder, Accelerator(cpu=True), stop_after=stop_after)
+    losses = loop.fit("toy", module, loss_fn, 100, plan, folder, Accelerator(cpu=True), stop_at=stop_at)
     return module, losses
 
 
 def test_a_resumed_run_takes_the_steps_of_one_that_never_stopped(tmp_path):
     whole, losses = toy(tmp_path / "a")
-    _, first = toy(tmp_path / "b", stop_after=7)
+    _, first = toy(tmp_path / "b", stop_at=7)
     resumed, rest = toy(tmp_path / "b")
     assert first + rest == losses and len(rest) == 5
     assert torch.equal(whole.weight, resumed.weight)
@@ -38,6 +39,14 @@ def test_a_finished_run_is_not_repeated_and_returns_the_same_weights(tmp_path):
     whole, _ = toy(tmp_path)
     again, losses = toy(tmp_path)
     assert losses == [] and torch.equal(whole.weight, again.weight)
+
+
+def test_a_run_does_not_stop_where_it_has_been(tmp_path):
+    """Or later weights would pass for those of that step."""
+    toy(tmp_path, stop_at=7)
+    with pytest.raises(ValueError, match="stop_at is 5; allowed: 7 or more"):
+        toy(tmp_path, stop_at=5)
+    assert toy(tmp_path, stop_at=7)[1] == []
 
 
 def test_training_reduces_the_loss(tmp_path):
@@ -105,6 +114,8 @@ def test_every_stage_takes_a_step_and_learns_something(small, tmp_path):
         "decoder": (autoencoder.Decode(vae), autoencoder.decoder_loss(pictures, latents, 0.03, 15)),
         "denoiser": (text_to_noise, denoiser.denoiser_loss(latents, labels, tokenizer, alphas_cumprod)),
         "judge": (Judge(), judge.judge_loss(pictures, labels)),
+        "classifier": (NoisyClassifier(), classifier.classifier_loss(latents, labels, alphas_cumprod)),
+        "clean": (NoisyClassifier(), classifier.classifier_loss(latents, labels, alphas_cumprod, True)),
     }
     for name, (module, loss_fn) in stages.items():
         trained = [p for p in module.parameters() if p.requires_grad]
@@ -179,7 +190,8 @@ def test_two_processes_train_together(tmp_path):
     config = yaml.safe_load((files("diffusion_tutorial.training") / "config.yaml").read_text())
     config["mixed_precision"] = "no"
     config["data"].update(shards=2, judge_shards=2)
-    for stage in ("autoencoder", "decoder", "denoiser", "judge"):
+    config["classifier"]["snapshots"] = [1]
+    for stage in ("autoencoder", "decoder", "denoiser", "judge", "classifier", "classifier_clean"):
         config[stage]["schedule"].update(steps=2, batch=2, decay=1, save_every=2)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
@@ -201,6 +213,7 @@ def test_two_processes_train_together(tmp_path):
     outputs = [job.communicate(timeout=900)[0] for job in jobs]
     assert all(job.returncode == 0 for job in jobs), outputs
     records = [json.loads(line) for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()]
-    assert [r["stage"] for r in records] == ["autoencoder", "decoder", "denoiser", "judge"]
+    stages = ["autoencoder", "decoder", "denoiser", "judge", "classifier", "classifier_clean"]
+    assert [r["stage"] for r in records] == stages
     assert all(r["processes"] == 2 for r in records)
     assert (tmp_path / "run" / "model" / "judge.safetensors").exists()

@@ -1,0 +1,125 @@
+"""The `playground` directive: the model in the page, over pictures that need neither it nor JavaScript.
+
+    :::{playground} few-steps
+    In a live notebook the next cell has the same controls.
+    :::
+
+The body is for readers of the notebook; on the page the element takes its place. The element's program is
+playground/src, its model what `make model` writes to playground/build, its pictures book/images/playground. A site
+built without the model is whole, and the element says that it has none.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE, MODEL = ROOT / "playground" / "src", ROOT / "playground" / "build"
+STILLS = ROOT / "book" / "images" / "playground"
+FOLDER = "playground"  # of the site's _static
+
+
+class playground(nodes.General, nodes.Element):
+    """preset: its name. Children are the directive's body."""
+
+
+class Playground(SphinxDirective):
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        name, known = self.arguments[0], stills()
+        if name not in known:
+            raise self.error(f"playground: no preset {name!r}; there are: {', '.join(known)}")
+        node = playground(preset=name)
+        self.set_source_info(node)
+        self.state.nested_parse(self.content, self.content_offset, node)
+        return [node]
+
+
+def stills() -> dict:
+    """The pictures and words of each preset, as scripts/playground_stills.py wrote them."""
+    return json.loads((STILLS / "stills.json").read_text(encoding="utf-8"))
+
+
+def model() -> tuple[str, float] | None:
+    """(path of the manifest in MODEL, size of what it lists in megabytes), or None where nothing was exported."""
+    path = MODEL / "manifest.json"
+    if not path.is_file():
+        return None
+    files = json.loads(path.read_text(encoding="utf-8"))["files"]
+    return path.name, sum(file["bytes"] for file in files) / 1e6
+
+
+def element(name: str, static: str) -> str:
+    """The HTML of a preset; `static` is the way from the page to the folder of the playground."""
+    entry = stills()[name]
+    found = None if name == "mixture" else model()
+    attributes = f' manifest="{static}/model/{found[0]}" megabytes="{found[1]:.1f}"' if found else ""
+    pictures = "".join(picture(p, static) for p in entry["pictures"])
+    size = f"--columns: {entry['columns']}; --phone: {entry['phone']}"
+    return (
+        f'<diffusion-playground preset="{name}"{attributes}>\n'
+        f'<div slot="head" class="playground-head"><p class="playground-title">{escape(entry["title"])}</p>'
+        f"<p>{escape(entry['hint'])}</p></div>\n"
+        f'<figure class="playground-stills" style="{size}"><div>{pictures}</div>'
+        f"<figcaption>{escape(entry['caption'])}</figcaption></figure>\n</diffusion-playground>\n"
+    )
+
+
+def picture(entry: dict, static: str) -> str:
+    """One picture with its label. "dark-light" tells the theme to leave its colours as they are."""
+    kind = f"only-{entry['mode']}" if "mode" in entry else "dark-light"
+    return (
+        f'<span class="playground-still {kind}"><img class="{kind}" src="{static}/stills/{entry["file"]}" '
+        f'width="{entry["width"]}" height="{entry["height"]}" alt="{escape(entry["alt"])}" loading="lazy">'
+        f"<span>{escape(entry['label'])}</span></span>"
+    )
+
+
+def visit_html(self, node: playground) -> None:
+    up = "../" * self.builder.current_docname.count("/")
+    self.body.append(element(node["preset"], f"{up}_static/{FOLDER}"))
+    raise nodes.SkipNode
+
+
+def visit_other(self, node: playground) -> None:
+    """The body alone."""
+
+
+def depart_other(self, node: playground) -> None:
+    pass
+
+
+def stage(app: Sphinx, config) -> None:
+    """Gather the program, the model and the pictures beside the build; Sphinx copies them into the site."""
+    staged = Path(app.outdir).parent / "staged-playground"
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(SOURCE, staged / FOLDER)
+    shutil.copytree(STILLS, staged / FOLDER / "stills", ignore=shutil.ignore_patterns("*.json"))
+    if model():
+        shutil.copytree(MODEL, staged / FOLDER / "model")
+    config.html_static_path.append(str(staged))
+
+
+def add_program(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Pages that have a playground load its program; the others do not know of it."""
+    if doctree is not None and next(doctree.findall(playground), None) is not None:
+        app.add_js_file(f"{FOLDER}/element.mjs", type="module")
+
+
+def setup(app: Sphinx) -> dict:
+    other = (visit_other, depart_other)
+    app.add_node(playground, html=(visit_html, None), latex=other, text=other, man=other, texinfo=other)
+    app.add_directive("playground", Playground)
+    app.connect("config-inited", stage, priority=200)
+    app.connect("html-page-context", add_program)
+    app.add_css_file("playground.css", priority=910)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,205 @@
+"""Still Life for the browser: text encoder, U-Net and decoder as ONNX, weights stored in fp16, and a manifest.
+
+    python playground/export.py FOLDER        writes manifest.json and files named by their content
+
+A graph computes in float32: each large weight is stored in fp16 and cast when the session is made. The same weights
+give the same bytes, so a page that has them cached fetches nothing. The runtime's WebAssembly is compressed and listed
+too, since it is the largest download of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from diffusion_tutorial import load
+from diffusion_tutorial.still_life.captions import WORDS
+from diffusion_tutorial.still_life.scenes import ATTRIBUTES
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIME = ROOT / "playground" / "node_modules" / "onnxruntime-web" / "dist"
+SMALL = 256  # tensors of so many numbers or fewer stay in float32
+
+
+class TextEncoder(nn.Module):
+    """Token ids (B, L) int64 -> states (B, L, D)."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.model(ids, return_dict=False)[0]
+
+
+class UNet(nn.Module):
+    """x_t (B, 4, 16, 16), timesteps (B,) float32, states (B, L, D) -> eps (B, 4, 16, 16)."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        return self.unet(x_t, t, states, return_dict=False)[0]
+
+
+class Decoder(nn.Module):
+    """Latents (B, 4, 16, 16) as the U-Net has them -> pictures (B, 3, 64, 64) in [0, 1]."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae, self.factor = vae, vae.config.scaling_factor
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return (self.vae.decode(latents / self.factor, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)
+
+
+def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> onnx.ModelProto:
+    """The module as an ONNX graph in float32 with a free batch size."""
+    batch = torch.export.Dim("batch", min=1, max=64)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=18,
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            verbose=False,
+        )
+    return program.model_proto
+
+
+def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with its large float32 constants stored in fp16, each followed by a cast to float32."""
+    graph, casts, kept = model.graph, [], []
+    for tensor in graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or array.size <= SMALL:
+            kept.append(tensor)
+            continue
+        half = array.astype(np.float16)
+        kept.append(numpy_helper.from_array(half, f"{tensor.name}_half"))
+        casts.append(helper.make_node("Cast", [f"{tensor.name}_half"], [tensor.name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
+    del graph.value_info[:]  # only shapes of what is in between: a runtime infers them
+    for node in graph.node:
+        del node.metadata_props[:]  # where torch found the operation
+        node.doc_string = ""
+    del model.metadata_props[:]
+    onnx.checker.check_model(model)
+    return model
+
+
+def graphs(half: bool = True) -> dict[str, onnx.ModelProto]:
+    """The three graphs by name."""
+    model = load("still-life")
+    adapter = model.adapter
+    adapter.text_encoder.config._attn_implementation = "eager"
+    length = adapter.max_tokens
+    states = adapter.text_encoder.config.hidden_size
+    x = torch.zeros(2, *model.latent_shape)
+    inputs = {
+        "text_encoder": (
+            TextEncoder(adapter.text_encoder),
+            {"ids": torch.zeros(2, length, dtype=torch.int64)},
+            "states",
+        ),
+        "unet": (
+            UNet(adapter.unet),
+            {"x_t": x, "t": torch.full((2,), 500.0), "states": torch.zeros(2, length, states)},
+            "eps",
+        ),
+        "decoder": (Decoder(adapter.vae), {"latents": x}, "pictures"),
+    }
+    made = {name: to_onnx(*parts) for name, parts in inputs.items()}
+    return {name: with_half_weights(proto) if half else proto for name, proto in made.items()}
+
+
+def description() -> dict:
+    """What the page has to know of the model beside its graphs."""
+    model = load("still-life")
+    tokenizer, schedule = model.adapter.tokenizer, model.schedule
+    return {
+        "latent_shape": list(model.latent_shape),
+        "tokens": {
+            "length": model.adapter.max_tokens,
+            "start": tokenizer.bos_token_id,
+            "end": tokenizer.eos_token_id,
+            "pad": tokenizer.pad_token_id,
+            "words": {word: tokenizer(word).input_ids[1] for word in WORDS},
+        },
+        "attributes": {name: list(values) for name, values in ATTRIBUTES.items()},
+        "schedule": {
+            "beta_schedule": "scaled_linear",
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "num_train_timesteps": schedule.num_train_timesteps,
+            "steps_offset": schedule.steps_offset,
+            "spacing": schedule.spacing,
+            "set_alpha_to_one": schedule.final_alpha_cumprod == 1,
+        },
+    }
+
+
+def write(folder: Path, half: bool = True) -> dict:
+    """Write the files and the manifest into `folder`, replacing it whole. Returns the manifest.
+
+    Raises FileNotFoundError where the runtime is not installed (`npm ci` in playground/).
+    """
+    wasm, program = RUNTIME / "ort-wasm-simd-threaded.wasm", RUNTIME / "ort.wasm.bundle.min.mjs"
+    glue = wasm.with_suffix(".mjs")
+    if not wasm.is_file():
+        raise FileNotFoundError(f"{wasm.name} is missing; run `npm ci` in playground/")
+    contents = {f"{name}.onnx": proto.SerializeToString() for name, proto in graphs(half).items()}
+    contents["ort.wasm.gz"] = gzip.compress(wasm.read_bytes(), compresslevel=9, mtime=0)
+    fresh = folder.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    files = []
+    for name, data in contents.items():
+        digest = hashlib.sha256(data).hexdigest()
+        stem, _, kind = name.partition(".")
+        path = f"{stem}-{digest[:12]}.{kind}"
+        (fresh / path).write_bytes(data)
+        files.append({"name": name, "path": path, "bytes": len(data), "sha256": digest})
+    shutil.copyfile(program, fresh / "ort.mjs")  # the runtime's program, which the engine imports,
+    shutil.copyfile(glue, fresh / glue.name)  # and what that one imports, from beside it, to start the wasm
+    manifest = {"version": 1, "files": files, **description()}
+    (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    return manifest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--full", action="store_true", help="store the weights in float32, for comparisons")
+    options = parser.parse_args()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    found = write(options.folder, not options.full)
+    for file in found["files"]:
+        print(f"{file['path']:40} {file['bytes'] / 1e6:6.2f} MB")
+    print(f"{sum(file['bytes'] for file in found['files']) / 1e6:.2f} MB in all")
+
+
+if __name__ == "__main__":
+    main()

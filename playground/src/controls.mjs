@@ -1,0 +1,28 @@
+// What may be chosen: kind of control, its label, its range or options. Names and titles are the notebooks' widgets'.
+
+export const SAMPLERS = {
+  ddpm: "DDPM, small variance",
+  "ddpm-large": "DDPM, large variance",
+  ddim: "DDIM",
+  euler: "Euler",
+  "euler-u2": "Euler in the squared noise level",
+  heun: "Heun",
+  "dpm++2m": "DPM-Solver++(2M)",
+  "dpm++3m": "DPM-Solver++(3M)",
+};
+
+export const CONTROLS = {
+  sentence: { kind: "sentence", label: "Words" },
+  prompt: { kind: "prompt", label: "Prompt" },
+  negative: { kind: "text", label: "Negative prompt", placeholder: "what to steer away from" },
+  sampler: { kind: "select", label: "Sampler", options: SAMPLERS },
+  other: { kind: "select", label: "Beside it", options: SAMPLERS },
+  steps: { kind: "range", label: "Steps", min: 1, max: 50, step: 1 },
+  eta: { kind: "range", label: "eta (DDIM)", min: 0, max: 1, step: 0.1, digits: 1 },
+  spacing: { kind: "select", label: "Spacing", options: { leading: "leading", linspace: "linspace", trailing: "trailing" } },
+  scale: { kind: "range", label: "Guidance scale", min: 0, max: 15, step: 0.5, digits: 1 },
+  weight: { kind: "range", label: "Weight of the negative", min: 0, max: 15, step: 0.5, digits: 1 },
+  seed: { kind: "seed", label: "Seed", min: 0, max: 2 ** 31 - 1 },
+  film: { kind: "check", label: "The way there, step by step" },
+  only: { kind: "select", label: "Ask for", options: { all: "all six blobs", 0: "the pair on the upper right", 1: "the pair on the left", 2: "the pair below" } },
+};

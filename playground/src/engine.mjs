@@ -1,0 +1,150 @@
+// The engine: Still Life on onnxruntime's WebAssembly. The mirror of TextToImage.sample: the same request gives the
+// same picture as in Python. It knows nothing of pages and workers.
+
+import { ruleOf } from "./guidance.mjs";
+import { gaussian } from "./noise.mjs";
+import { SAMPLERS, walk } from "./samplers.mjs";
+import { NoiseSchedule } from "./schedule.mjs";
+import { encode } from "./tokenizer.mjs";
+
+const DECODE_ROWS = 8; // pictures a call of the decoder
+const STEPS = 1000;
+
+/**
+ * @param manifest what playground/export.py wrote
+ * @param {Map<string, Uint8Array>} files its files by name
+ * @param ort onnxruntime-web's module; by default the one beside the model
+ */
+export async function createEngine({ manifest, files, ort = null }) {
+  const runtime = ort ?? (await import("./model/ort.mjs"));
+  runtime.env.wasm.numThreads = 1;
+  const wasm = files.get("ort.wasm.gz");
+  if (wasm) runtime.env.wasm.wasmBinary = await inflated(wasm);
+  const sessions = {};
+  for (const name of ["text_encoder", "unet", "decoder"]) {
+    const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
+    sessions[name] = await runtime.InferenceSession.create(files.get(`${name}.onnx`), options);
+  }
+  return new Engine(manifest, sessions, runtime.Tensor);
+}
+
+class Engine {
+  #states = new Map();
+
+  constructor(manifest, sessions, Tensor) {
+    this.manifest = manifest;
+    this.sessions = sessions;
+    this.Tensor = Tensor;
+    this.shape = manifest.latent_shape;
+    this.numbers = this.shape.reduce((product, size) => product * size, 1);
+    this.schedule = NoiseSchedule.fromConfig({ ...manifest.schedule, timestep_spacing: manifest.schedule.spacing });
+  }
+
+  /**
+   * The steps of a run, one at a time; stopping the iteration stops the work.
+   * @param request { prompt, negativePrompt = "", numInferenceSteps = 20, sampler = "ddim", eta = 0, spacing,
+   *   seed = 0, numImages = 1, guidance = { rule: "classifier_free", scale: 4 } }
+   * Yields { index, t, x_t, x0, x_s, nfe }, Float32Arrays of numImages latents each.
+   */
+  async *trajectory(request) {
+    const { prompt, negativePrompt = "", numInferenceSteps = 20, sampler = "ddim", eta = 0, spacing } = request;
+    const { seed = 0, numImages = 1, guidance = { rule: "classifier_free", scale: 4 } } = request;
+    if (!Number.isInteger(numInferenceSteps) || numInferenceSteps < 1 || numInferenceSteps > STEPS) {
+      throw new RangeError(`numInferenceSteps must be an integer in [1, ${STEPS}], got ${numInferenceSteps}`);
+    }
+    if (!Object.hasOwn(SAMPLERS, sampler)) throw new RangeError(`sampler must be one of ${Object.keys(SAMPLERS).join(", ")}, got ${sampler}`);
+    const rule = ruleOf(guidance);
+    const texts = { uncond: "", cond: prompt, neg: negativePrompt };
+    const states = {};
+    for (const [branch, text] of Object.entries(texts)) {
+      states[branch] = await this.#encode(text, branch === "neg" ? "negativePrompt" : "prompt");
+    }
+    const transitions = this.schedule.transitions(numInferenceSteps, spacing, undefined, SAMPLERS[sampler].previous);
+    const order = new Map(transitions.map(({ t }, k) => [t, k]));
+    let nfe = 0;
+    const denoiser = async (x, t) => {
+      const { needs, map } = rule(order.get(t), numInferenceSteps);
+      nfe += needs.length;
+      return map(await this.#predict(x, t, needs, states, numImages));
+    };
+    const start = gaussian(numImages, this.numbers, seed);
+    const noise = (index) => gaussian(numImages, this.numbers, seed, index + 1);
+    for await (const step of walk(denoiser, start, transitions, sampler, eta, noise)) {
+      yield { index: step.index, t: step.t, x_t: step.xT, x0: step.x0, x_s: step.xS, nfe };
+    }
+  }
+
+  /** Pictures of `count` latents: { width, height, data }, data RGBA bytes, one picture after the other. */
+  async decode(latents, count) {
+    let [width, height, data] = [0, 0, null];
+    for (let first = 0; first < count; first += DECODE_ROWS) {
+      const rows = Math.min(DECODE_ROWS, count - first);
+      const part = latents.slice(first * this.numbers, (first + rows) * this.numbers);
+      const { pictures } = await this.sessions.decoder.run({ latents: this.#tensor(part, [rows, ...this.shape]) });
+      [, , height, width] = pictures.dims;
+      data ??= new Uint8ClampedArray(count * height * width * 4);
+      paint(data, pictures.data, first, rows, height * width);
+      pictures.dispose();
+    }
+    return { width, height, data };
+  }
+
+  async dispose() {
+    await Promise.all(Object.values(this.sessions).map((session) => session.release()));
+  }
+
+  /** One call of the U-Net for all branches: eps by branch. */
+  async #predict(x, t, needs, states, count) {
+    const rows = needs.length * count;
+    const many = new Float32Array(rows * this.numbers);
+    const words = states.cond.length;
+    const told = new Float32Array(rows * words);
+    needs.forEach((branch, k) => {
+      many.set(x, k * x.length);
+      for (let row = 0; row < count; row++) told.set(states[branch], (k * count + row) * words);
+    });
+    const { length } = this.manifest.tokens;
+    const { eps } = await this.sessions.unet.run({
+      x_t: this.#tensor(many, [rows, ...this.shape]),
+      t: this.#tensor(new Float32Array(rows).fill(t), [rows]),
+      states: this.#tensor(told, [rows, length, words / length]),
+    });
+    const found = Object.fromEntries(needs.map((branch, k) => [branch, eps.data.slice(k * x.length, (k + 1) * x.length)]));
+    eps.dispose();
+    return found;
+  }
+
+  /** The text encoder's states of one text, kept for the next run. */
+  async #encode(text, field) {
+    if (!this.#states.has(text)) {
+      const ids = encode(text, this.manifest.tokens, field);
+      const input = new this.Tensor("int64", ids, [1, ids.length]);
+      const { states } = await this.sessions.text_encoder.run({ ids: input });
+      this.#states.set(text, states.data.slice());
+      states.dispose();
+    }
+    return this.#states.get(text);
+  }
+
+  #tensor(data, dims) {
+    return new this.Tensor("float32", data, dims);
+  }
+}
+
+/** Planes of red, green and blue in [0, 1] to RGBA bytes. */
+function paint(data, planes, first, rows, size) {
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < size; k++) {
+      const at = 4 * ((first + row) * size + k);
+      for (let colour = 0; colour < 3; colour++) data[at + colour] = Math.round(255 * planes[(3 * row + colour) * size + k]);
+      data[at + 3] = 255;
+    }
+  }
+}
+
+/** The bytes, inflated if they are gzip's. A server may have done that already. */
+async function inflated(bytes) {
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}

@@ -1,0 +1,96 @@
+// Controls: each is a labelled native control, so that keyboard, touch and speech work as everywhere.
+
+import { h } from "./dom.mjs";
+
+/**
+ * Make a control; those that are made of words are in words.mjs.
+ * @param {string} name   of the setting
+ * @param {object} about  what presets.mjs says about it: { kind, label, ... }
+ * @param value           its first value
+ * @param {(value) => void} changed
+ * @param {object} more   makers of further kinds
+ * @returns {{ root: HTMLElement, set(value), disable(off: boolean), complain(message: string, hints: object[]) }}
+ */
+export function makeField(name, about, value, changed, more = {}) {
+  const field = (more[about.kind] ?? MAKERS[about.kind])(name, about, value, changed);
+  return { set() {}, disable() {}, complain() {}, ...field };
+}
+
+const MAKERS = { range, select, text, seed, check };
+
+function range(name, { label, min, max, step, digits = 0 }, value, changed) {
+  const output = h("output", { for: name });
+  const input = h("input", { type: "range", id: name, min, max, step });
+  const set = (x) => {
+    input.value = x;
+    output.textContent = Number(x).toFixed(digits);
+    input.style.setProperty("--share", `${(100 * (x - min)) / (max - min)}%`);
+  };
+  input.addEventListener("input", () => {
+    set(input.valueAsNumber);
+    changed(input.valueAsNumber);
+  });
+  set(value);
+  const root = h("div", { class: "field" }, h("label", { for: name }, label), output, input);
+  const limit = (most) => {
+    input.max = max = most;
+    set(Math.min(input.valueAsNumber, most));
+  };
+  return { root, set, limit, disable: (off) => (input.disabled = off) };
+}
+
+function select(name, { label, options }, value, changed) {
+  const input = h("select", { id: name }, ...Object.entries(options).map(([key, text]) => h("option", { value: key }, text)));
+  input.value = value;
+  input.addEventListener("change", () => changed(input.value));
+  const root = h("div", { class: "field" }, h("label", { for: name }, label), input);
+  return { root, set: (x) => (input.value = x), disable: (off) => (input.disabled = off) };
+}
+
+export function text(name, { label, placeholder }, value, changed) {
+  const input = h("input", { type: "text", id: name, placeholder: placeholder ?? "", autocomplete: "off", spellcheck: false, autocapitalize: "off" });
+  const wrong = h("div", { class: "wrong", id: `${name}-wrong`, hidden: true });
+  input.setAttribute("aria-describedby", wrong.id);
+  input.value = value;
+  input.addEventListener("change", () => changed(input.value.trim()));
+  input.addEventListener("keydown", (event) => event.key === "Enter" && changed(input.value.trim()));
+  const take = (from, to) => {
+    input.value = input.value.replace(new RegExp(`\\b${from.replace(/\W/g, "\\$&")}\\b`, "i"), to);
+    changed(input.value.trim());
+    input.focus();
+  };
+  const complain = (message, hints = []) => {
+    input.setAttribute("aria-invalid", String(Boolean(message)));
+    wrong.hidden = !message;
+    wrong.replaceChildren(
+      message,
+      ...hints.flatMap(({ word, nearest }) =>
+        nearest.map((near) => h("button", { type: "button", "aria-label": `Write ${near} for ${word}`, onclick: () => take(word, near) }, h("span", {}, near))),
+      ),
+    );
+  };
+  const root = h("div", { class: "field" }, h("label", { for: name }, label), input, wrong);
+  return { root, set: (x) => (input.value = x), disable: (off) => (input.disabled = off), complain, input };
+}
+
+function seed(name, { label, min, max }, value, changed) {
+  const input = h("input", { type: "number", id: name, min, max, step: 1, inputMode: "numeric" });
+  const set = (x) => (input.value = x);
+  const take = (x) => {
+    const whole = Math.min(Math.max(Math.trunc(Number.isFinite(x) ? x : min), min), max);
+    set(whole);
+    changed(whole);
+  };
+  input.addEventListener("change", () => take(input.valueAsNumber));
+  const next = h("button", { type: "button", onclick: () => take(input.valueAsNumber + 1) }, "Next");
+  next.setAttribute("aria-label", "Next seed");
+  set(value);
+  const root = h("div", { class: "field" }, h("label", { for: name }, label), h("div", { class: "seed" }, input, next));
+  return { root, set, disable: (off) => (input.disabled = next.disabled = off) };
+}
+
+function check(name, { label }, value, changed) {
+  const input = h("input", { type: "checkbox", id: name, checked: value });
+  input.addEventListener("change", () => changed(input.checked));
+  return { root: h("div", { class: "field check" }, input, h("label", { for: name }, label)), set: (x) => (input.checked = x) };
+}

@@ -1,0 +1,96 @@
+// One lane's place on the stage: its pictures, the label that belongs to them, and the way there.
+
+import { h } from "./dom.mjs";
+
+export class Tile {
+  #canvases;
+  #lane = null; // what is expected
+  #shown = ""; // the name of what is on show, complete
+  #caption = h("figcaption", {});
+  #strip = h("div", { class: "strip", hidden: true });
+
+  #small;
+
+  /**
+   * @param {number} count of pictures
+   * @param {number} columns of the row that the tile stands in
+   */
+  constructor(count, columns) {
+    this.#small = columns > 2;
+    this.#canvases = Array.from({ length: count }, () => h("canvas", { width: 64, height: 64, role: "img", "aria-label": "No picture yet" }));
+    this.pictures = h("div", { class: "pictures" }, ...this.#canvases);
+    this.pictures.style.setProperty("--across", count === 4 ? 4 : 1);
+    this.root = h("figure", {}, ...(this.#small && count > 1 ? [this.#caption, this.pictures] : [this.pictures, this.#caption]), this.#strip);
+  }
+
+  /** True if the result of this lane is on show. */
+  shows(lane) {
+    return this.#shown === nameOf(lane);
+  }
+
+  /** A run of this lane begins. What is on show keeps its own label, and fades. */
+  expect(lane) {
+    this.#lane = lane;
+    this.#shown = "";
+    this.root.classList.add("stale");
+    this.root.setAttribute("aria-busy", "true");
+  }
+
+  preview(images, step) {
+    this.#replace(images, `step ${step} of ${this.#lane.request.numInferenceSteps}`);
+  }
+
+  finish(images, nfe, seconds) {
+    this.#replace(images, `${this.#small ? "" : `${nfe} evaluations, `}${seconds.toFixed(1)} s`);
+    this.root.removeAttribute("aria-busy");
+    if (this.#lane.film) return; // not complete before the way there is
+    this.#strip.hidden = true;
+    this.#shown = nameOf(this.#lane);
+  }
+
+  film({ x_t, x0, t }) {
+    const row = (images, name, what) => [
+      h("span", { class: "name" }, name),
+      ...images.map((image, k) => draw(h("canvas", { role: "img" }), image, `${what} at timestep ${t[k]} of: ${this.#lane.text}`)),
+    ];
+    const times = t.map((at) => h("span", {}, at));
+    this.#strip.replaceChildren(...row(x_t, "what it holds, xₜ", "The noisy state, decoded,"), ...row(x0, "what it expects, x₀, at timestep", "The expected picture"), ...times);
+    this.#strip.style.gridTemplateColumns = `repeat(${t.length < 4 ? 6 : t.length}, minmax(0, 1fr))`;
+    this.#strip.hidden = false;
+    this.#strip.classList.remove("gone");
+    this.#shown = nameOf(this.#lane);
+  }
+
+  /** Show nothing. */
+  clear() {
+    this.#shown = "";
+    this.root.classList.remove("stale");
+    this.root.removeAttribute("aria-busy");
+    this.#caption.replaceChildren();
+    this.#strip.hidden = true;
+    for (const canvas of this.#canvases) {
+      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+      canvas.setAttribute("aria-label", "No picture");
+    }
+  }
+
+  #replace(images, state) {
+    const { label, text } = this.#lane;
+    this.root.classList.remove("stale");
+    this.#strip.classList.add("gone"); // it belongs to the label before; its place stays, so that nothing jumps
+    const many = images.length > 1;
+    images.forEach((image, k) => draw(this.#canvases[k], image, `Picture${many ? ` ${k + 1}` : ""} sampled for ${text}${state.startsWith("step") ? `, ${state}` : ""}`));
+    this.#caption.replaceChildren(label ? h("b", {}, label) : h("span", { class: "what" }, text), h("span", { class: "state" }, state));
+  }
+}
+
+function draw(canvas, { width, height, data }, alt) {
+  [canvas.width, canvas.height] = [width, height];
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  canvas.setAttribute("aria-label", alt);
+  return canvas;
+}
+
+function nameOf({ request, film }) {
+  return JSON.stringify([request, Boolean(film)]);
+}

@@ -1,0 +1,669 @@
+"""Every family of real models, on a small random pipeline of its class: built, saved, loaded by `load`, sampled,
+and compared with diffusers called directly. Where our samplers run they agree to 1e-4; where the pipeline's own
+loop runs, the pictures are those of the pipeline called directly, bit for bit.
+"""
+
+import json
+import math
+
+import diffusers
+import pytest
+import torch
+
+from diffusion_tutorial import noise
+from diffusion_tutorial.checkpoints import RANDOM_PIPELINES, load, random_pipeline
+from diffusion_tutorial.denoisers import OPTIONS, TextToImage
+from diffusion_tutorial.errors import PromptError, UnsupportedModelError
+from diffusion_tutorial.families import FAMILIES, LOOP, OURS, signature, starts, table, way
+from diffusion_tutorial.guidance import ClassifierFree
+from diffusion_tutorial.pipelines import PipelineModel, generators
+from diffusion_tutorial.samplers import SAMPLERS
+
+TOLERANCE = 1e-4
+DRIVEN = (
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "PixArtAlphaPipeline",
+    "PixArtSigmaPipeline",
+)
+EDM = {
+    name: getattr(diffusers, name)(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5)
+    for name in ("EDMDPMSolverMultistepScheduler", "EDMEulerScheduler")
+}
+# What each loop is tried on: name -> (kind, changed components, further arguments of every call)
+LOOPS = {
+    "sd3": ("StableDiffusion3Pipeline", {}, {}),
+    "sd3 without T5": ("StableDiffusion3Pipeline", {"text_encoder_3": None, "tokenizer_3": None}, {}),
+    "flux": ("FluxPipeline", {}, {"height": 32, "width": 48}),
+    "sana": ("SanaPipeline", {}, {}),
+    "if": ("IFPipeline", {}, {}),
+    "karlo": ("UnCLIPPipeline", {"super": None}, {}),
+    **{name: ("StableDiffusionXLPipeline", {"scheduler": s}, {}) for name, s in EDM.items()},
+}
+PROMPT = "a Red thing"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """name -> folder of a small random pipeline, built when first asked for."""
+    made = {}
+
+    def get(kind, changes=None, **settings):
+        changes = {k: v for k, v in (changes or {}).items() if k != "super"}
+        key = (kind, tuple(changes), tuple(settings.items()))
+        key += tuple(type(v).__name__ + str(getattr(v, "config", "")) for v in changes.values())
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("pipelines") / kind
+            random_pipeline(seed=2, kind=kind, folder=made[key], **changes, **settings)
+        return made[key]
+
+    return get
+
+
+def theirs_from(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    extra = {name: None for name, entry in index.items() if entry == [None, None]}
+    kind = getattr(diffusers, index["_class_name"])
+    if "text_proj" in index:  # diffusers 0.42 does not find the class again that its own index names
+        parts = random_pipeline(kind=kind.__name__).components.items()
+        pipeline = kind(**{name: type(part).from_pretrained(folder / name) for name, part in parts})
+    else:
+        pipeline = kind.from_pretrained(folder, **extra)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def gaussian(n, shape, stream=0):
+    return noise.gaussian((n, *shape), 5, stream=stream)
+
+
+def close(ours, theirs):
+    theirs = theirs.float().cpu()
+    assert ours.shape == theirs.shape and theirs.std() > 1e-2  # a picture, not a flat field
+    assert (ours - theirs).abs().max() <= TOLERANCE
+
+
+def test_the_rows_are_those_of_the_random_pipelines():
+    assert set(FAMILIES) == set(RANDOM_PIPELINES)
+    for kind, family in FAMILIES.items():
+        pipeline = random_pipeline(kind=kind)
+        for name, classes in family.components.items():
+            allowed = {
+                getattr(m, c)
+                for c in classes
+                for m in (diffusers, __import__("transformers"))
+                if hasattr(m, c)
+            }
+            assert type(getattr(pipeline, name)) in allowed or name == "text_proj", name
+
+
+# --- our samplers
+
+
+def ddim(folder, **changes):
+    """diffusers' pipeline with its DDIM scheduler on the checkpoint's chain."""
+    pipeline = theirs_from(folder)
+    pipeline.scheduler = diffusers.DDIMScheduler.from_config(
+        pipeline.scheduler.config, clip_sample=False, **changes
+    )
+    return pipeline
+
+
+def call_driven(pipeline, x, **settings):
+    if "PixArt" in type(pipeline).__name__:
+        settings |= {"use_resolution_binning": False, "clean_caption": False}
+        settings = {k: v for k, v in settings.items() if not (k == "negative_prompt" and v is None)}
+    return pipeline(PROMPT, latents=x.clone(), output_type="pt", **settings).images
+
+
+@pytest.mark.parametrize("negative", [None, "", "Blue cube"])
+@pytest.mark.parametrize("kind", DRIVEN)
+def test_ddim_with_guidance(saved, kind, negative):
+    folder = saved(kind)
+    model = load(folder, device="cpu")
+    x, settings = gaussian(2, model.latent_shape), {"num_inference_steps": 5, "guidance_scale": 6.0}
+    ours = model.sample(PROMPT, negative, num_images=2, latents=x, **settings)
+    settings |= {"negative_prompt": negative, "num_images_per_prompt": 2}
+    close(ours.images, call_driven(ddim(folder), x, **settings))
+
+
+@pytest.mark.parametrize("kind", DRIVEN)
+def test_without_guidance_and_from_the_pipeline(saved, kind):
+    folder = saved(kind)
+    pipeline = ddim(folder)
+    model = TextToImage.from_pipeline(pipeline)
+    x = gaussian(1, model.latent_shape)
+    ours = model.sample(PROMPT, num_inference_steps=4, guidance_scale=1.0, latents=x)
+    close(ours.images, call_driven(pipeline, x, num_inference_steps=4, guidance_scale=1.0))
+    assert model.unet is pipeline.unet if hasattr(model, "unet") else model.adapter.vae is pipeline.vae
+
+
+@pytest.mark.parametrize("kind", DRIVEN)
+def test_ddim_with_eta_and_ddpm_on_the_same_noise(saved, kind, monkeypatch):
+    import diffusers.schedulers.scheduling_ddim as ddim_module
+    import diffusers.schedulers.scheduling_ddpm as ddpm_module
+
+    folder = saved(kind)
+    model = load(folder, device="cpu")
+    drawn = [gaussian(1, model.latent_shape, stream=9 + k) for k in range(10)]
+    x, settings = gaussian(1, model.latent_shape), {"num_inference_steps": 5, "guidance_scale": 3.0}
+    for module in (ddim_module, ddpm_module):
+        source = iter(drawn)
+        monkeypatch.setattr(module, "randn_tensor", lambda *a, source=source, **k: next(source).clone())
+    theirs = call_driven(ddim(folder), x, eta=0.6, **settings)
+    ours = model.sample(PROMPT, eta=0.6, latents=x, noise=lambda k: drawn[k], **settings)
+    close(ours.images, theirs)
+    pipeline = theirs_from(folder)
+    pipeline.scheduler = diffusers.DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    ours = model.sample(PROMPT, sampler="ddpm", latents=x, noise=lambda k: drawn[k], **settings)
+    close(ours.images, call_driven(pipeline, x, **settings))
+
+
+def predicts_v(kind):
+    scheduler = random_pipeline(kind=kind).scheduler
+    return {"scheduler": type(scheduler).from_config(scheduler.config, prediction_type="v_prediction")}
+
+
+@pytest.mark.parametrize("kind", DRIVEN)
+def test_v_prediction(saved, kind):
+    folder = saved(kind, predicts_v(kind))
+    model = load(folder, device="cpu")
+    x, settings = gaussian(1, model.latent_shape), {"num_inference_steps": 5, "guidance_scale": 4.0}
+    ours = model.sample(PROMPT, "blue", latents=x, **settings)
+    close(ours.images, call_driven(ddim(folder), x, negative_prompt="blue", **settings))
+    plain = load(saved(kind), device="cpu").sample(PROMPT, "blue", latents=x, **settings)
+    assert (plain.images - ours.images).abs().max() > 100 * TOLERANCE  # the same weights read otherwise
+
+
+def test_guiding_v_is_guiding_eps(saved):
+    """eps = sqrt(a) v + sqrt(1 - a) x_t is affine, and a rule's weights add up to one: x_t passes through."""
+    folder = saved(DRIVEN[0], predicts_v(DRIVEN[0]))
+    model = load(folder, device="cpu")
+    x, t, s = gaussian(2, model.latent_shape), torch.tensor([700, 200]), 5.0
+    eps = [model.eps(x, t, text) for text in ("", PROMPT)]
+    model.adapter.v_schedule = None
+    v = [model.eps(x, t, text) for text in ("", PROMPT)]
+    a = model.schedule.alphas_cumprod[t].reshape(-1, 1, 1, 1).float()
+    guided = v[0] + s * (v[1] - v[0])
+    expected = a.sqrt() * guided + (1 - a).sqrt() * x
+    torch.testing.assert_close(eps[0] + s * (eps[1] - eps[0]), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_pixart_at_1024_knows_its_size(saved):
+    """alpha's transformer of 128 x 128 latents has the picture's size as a condition."""
+    folder = saved("PixArtAlphaPipeline", sample_size=128)
+    model = load(folder, device="cpu")
+    assert model.adapter.sized and model.adapter.unet.config.use_additional_conditions is None
+    x, settings = gaussian(1, model.latent_shape), {"num_inference_steps": 2, "guidance_scale": 3.0}
+    ours = model.sample(PROMPT, latents=x, **settings)
+    close(ours.images, call_driven(ddim(folder), x, **settings))
+    assert not load(saved("PixArtSigmaPipeline", sample_size=128), device="cpu").adapter.sized
+
+
+def test_sdxl_tells_no_text_from_an_empty_one(saved):
+    model = load(saved("StableDiffusionXLPipeline"), device="cpu")
+    none, empty = (model.encode([p]).parts for p in (None, ""))
+    assert all(not part.any() for part in none) and all(part.any() for part in empty)
+    x = gaussian(1, model.latent_shape)
+    both = [model.sample(PROMPT, n, num_inference_steps=3, latents=x).images for n in (None, "")]
+    assert (both[0] - both[1]).abs().max() > 1e-3
+    assert model.adapter.sizes == (32, 32, 0, 0, 32, 32)
+
+
+def test_sdxl_that_keeps_its_empty_text(saved):
+    folder = saved("StableDiffusionXLPipeline", force_zeros_for_empty_prompt=False)
+    model = load(folder, device="cpu")
+    x, settings = gaussian(1, model.latent_shape), {"num_inference_steps": 3, "guidance_scale": 4.0}
+    close(model.sample(PROMPT, latents=x, **settings).images, call_driven(ddim(folder), x, **settings))
+
+
+@pytest.mark.parametrize("kind", DRIVEN)
+def test_every_sampler_several_prompts_and_cut_batches(saved, kind):
+    model = load(saved(kind), device="cpu")
+    assert model.options == frozenset(OPTIONS)
+    for sampler in SAMPLERS:
+        # "trailing" ends at alpha_bar[-1] > 0 for each of these chains
+        run = model.sample(PROMPT, num_inference_steps=3, sampler=sampler, spacing="trailing")
+        assert run.images.isfinite().all() and run.nfe == 2 * SAMPLERS[sampler].nfe(3)
+    prompts, negatives = ["red", "blue"], ["a", "b"]
+    whole = model.sample(prompts, negatives, num_inference_steps=3, num_images=2)
+    model.adapter.max_rows, model.adapter.decode_rows = 3, 1
+    cut = model.sample(prompts, negatives, num_inference_steps=3, num_images=2)
+    torch.testing.assert_close(cut.images, whole.images, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind, limit", [("PixArtAlphaPipeline", 119), ("StableDiffusionXLPipeline", 75)])
+def test_long_prompts_are_refused(saved, kind, limit):
+    model = load(saved(kind), device="cpu")
+    with pytest.raises(PromptError, match=f"prompt is 'x.*tokens; allowed: at most {limit} tokens"):
+        model.sample("x " * 200)
+
+
+@pytest.mark.parametrize("kind", [k for k in starts() if k != "UnCLIPPipeline"])
+def test_half_precision(saved, kind):
+    """bfloat16, which a CPU has too: near the float32 picture. Karlo enlarges by an interpolation that torch
+    has in bfloat16 on no CPU."""
+    call = {"height": 32, "width": 32} if kind == "FluxPipeline" else {}
+    call |= {"num_inference_steps": 2, "guidance_scale": 2.0}
+    half = load(saved(kind), device="cpu", dtype="bfloat16")
+    assert half.dtype == torch.bfloat16
+    exact = load(saved(kind), device="cpu").sample(PROMPT, **call).images
+    images = half.sample(PROMPT, **call).images
+    assert images.dtype == torch.float32 and (images - exact).abs().mean() < 0.1
+
+
+# --- the pipeline's own loop
+
+
+def loop(saved, name):
+    kind, changes, call = LOOPS[name]
+    folder = saved(kind, changes)
+    return load(folder, device="cpu"), folder, call
+
+
+def call_loop(pipeline, model, n, prompts=(PROMPT,), count=1, negatives=None, steps=3, **settings):
+    """diffusers called as its documentation says, from the same noise."""
+    kind, names = type(pipeline).__name__, FAMILIES[type(pipeline).__name__].names
+    settings |= {names.get("num_inference_steps", "num_inference_steps"): steps}
+    if "guidance_scale" in settings:
+        settings[names.get("guidance_scale", "guidance_scale")] = settings.pop("guidance_scale")
+    if kind != "IFPipeline":
+        shape = model._shape(settings.get("height"), settings.get("width"))
+        x = noise.gaussian((n, *shape), 4)
+        if kind == "FluxPipeline":
+            x = pipeline._pack_latents(x, n, *shape)
+        settings[names.get("latents", "latents")] = x
+    if kind == "SanaPipeline":
+        settings |= {"use_resolution_binning": False, "height": 32, "width": 32}
+    if kind == "IFPipeline":
+        settings["clean_caption"] = False
+    if negatives is not None:
+        settings["negative_prompt"] = negatives
+    out = pipeline(
+        list(prompts),
+        num_images_per_prompt=count,
+        generator=generators(4, n),
+        output_type="np" if kind == "UnCLIPPipeline" else "pt",
+        **settings,
+    ).images
+    if kind == "UnCLIPPipeline":
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+    return (out / 2 + 0.5).clamp(0, 1) if kind == "IFPipeline" else out
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_are_diffusers_own(saved, name):
+    model, folder, call = loop(saved, name)
+    assert isinstance(model, PipelineModel) and isinstance(model, TextToImage) and model.schedule is None
+    call = {**call, "guidance_scale": 2.5}
+    ours = model.sample([PROMPT, "blue"], num_inference_steps=3, seed=4, num_images=2, **call)
+    theirs = call_loop(model.pipeline, model, 4, (PROMPT, "blue"), 2, **call)
+    assert torch.equal(ours.images, theirs) and theirs.std() > 1e-2
+    # Loaded by diffusers the weights lie elsewhere in memory, which may move the last bits.
+    loaded = call_loop(theirs_from(folder), model, 4, (PROMPT, "blue"), 2, **call)
+    torch.testing.assert_close(ours.images, loaded, atol=1e-5, rtol=0)
+    assert ours.prompts == [PROMPT] * 2 + ["blue"] * 2 and len(ours.timesteps) == 3
+
+
+@pytest.mark.parametrize("name", ["sd3", "sana", "if", "EDMEulerScheduler", "flux"])
+def test_loops_with_a_negative_prompt(saved, name):
+    model, folder, call = loop(saved, name)
+    if name == "flux":
+        call = {**call, "true_cfg_scale": 2.0}
+    ours = model.sample(PROMPT, "blue", num_inference_steps=3, seed=4, **call)
+    theirs = call_loop(model.pipeline, model, 1, negatives=["blue"], **call)
+    assert torch.equal(ours.images, theirs)
+    without = model.sample(PROMPT, num_inference_steps=3, seed=4, **call)
+    assert (without.images - ours.images).abs().max() > 1e-3
+    assert ours.nfe == 6
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_fall_back_on_the_pipelines_defaults(saved, name):
+    """Without steps and scale the pipeline's own are taken."""
+    model, folder, call = loop(saved, name)
+    found = signature(model.kind)
+    seen = []
+    model.sample(PROMPT, callback=lambda i, n, step: seen.append(n) or (False if i == 1 else None), **call)
+    assert seen == [found.num_inference_steps] * 2
+    assert found.guidance_scale > 1 and found.negative_prompt == ("negative_prompt" in model.options)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_trajectories(saved, name):
+    """Each step continues the one before; x0, eps and alpha_bar are those of the state."""
+    model, _, call = loop(saved, name)
+    heard = []
+    run = model.sample(
+        PROMPT, num_inference_steps=4, num_images=2, callback=lambda *a: heard.append(a), **call
+    )
+    steps = run.trajectory
+    assert [(i, n) for i, n, _ in heard] == [(i, 4) for i in range(4)] and [s for *_, s in heard] == steps
+    assert run.timesteps.tolist() == pytest.approx([s.t for s in steps])
+    assert [s.alpha_bar_s for s in steps[:-1]] == pytest.approx([s.alpha_bar_t for s in steps[1:]])
+    assert steps[-1].alpha_bar_s == pytest.approx(1.0, abs=1e-4) and steps[-1].s is None
+    shape = (2, *model._shape(call.get("height"), call.get("width")))
+    for now, after in zip(steps, [*steps[1:], None]):
+        assert now.x_t.shape == now.x0.shape == now.eps.shape == now.x_s.shape == shape
+        if after is not None:
+            assert (
+                torch.equal(now.x_s, after.x_t) and now.s == after.t and now.alpha_bar_t < after.alpha_bar_t
+            )
+        if now.alpha_bar_t > 0:  # at no signal at all, x_t is noise and nothing else
+            a, b = math.sqrt(now.alpha_bar_t), math.sqrt(1 - now.alpha_bar_t)
+            size = now.x_t.norm() / (a * now.x0 + b * now.eps).norm()  # x_t may be scaled: EDM, flow
+            torch.testing.assert_close(now.x_t, size * (a * now.x0 + b * now.eps), atol=2e-4, rtol=1e-3)
+    if model.kind not in ("UnCLIPPipeline",):  # Karlo goes on to enlarge
+        torch.testing.assert_close(run.decode(steps[-1].x_s), run.images, atol=1e-5, rtol=0)
+        assert torch.equal(run.latents, steps[-1].x_s)
+    if model.kind in ("StableDiffusion3Pipeline", "FluxPipeline"):
+        for s in steps:  # Euler's step along the straight line
+            share = [math.sqrt(v) / (math.sqrt(v) + math.sqrt(1 - v)) for v in (s.alpha_bar_t, s.alpha_bar_s)]
+            torch.testing.assert_close(s.x_s, share[1] * s.x0 + (1 - share[1]) * s.eps, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_stop_where_the_callback_says(saved, name):
+    model, _, call = loop(saved, name)
+    step_before = model.scheduler.step
+    run = model.sample(
+        PROMPT, num_inference_steps=4, callback=lambda i, n, s: i < 1, keep_trajectory=False, **call
+    )
+    assert run.stopped and len(run.timesteps) == 2 and run.trajectory == []
+    assert run.images.shape[0] == 1 and run.images.isfinite().all()
+    with pytest.raises(ZeroDivisionError):
+        model.sample(PROMPT, num_inference_steps=4, callback=lambda *a: 1 / 0, **call)
+    last = model.sample(PROMPT, num_inference_steps=2, callback=lambda i, n, s: i < n - 1, **call)
+    assert not last.stopped  # ended by itself
+    assert model.scheduler.step == step_before and not model.denoiser._forward_pre_hooks
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_repeat_and_do_not_depend_on_the_batch(saved, name):
+    model, _, call = loop(saved, name)
+    two = model.sample(PROMPT, num_inference_steps=2, num_images=2, seed=7, **call).images
+    again = model.sample(PROMPT, num_inference_steps=2, num_images=2, seed=7, **call).images
+    one = model.sample(PROMPT, num_inference_steps=2, seed=7, **call).images
+    assert torch.equal(two, again)
+    torch.testing.assert_close(one, two[:1], atol=1e-4, rtol=0)
+    assert (two[0] - two[1]).abs().max() > 1e-3
+
+
+def test_given_latents_are_the_start(saved):
+    model, _, _ = loop(saved, "sd3")
+    x = gaussian(1, model.latent_shape)
+    run = model.sample(PROMPT, num_inference_steps=2, latents=x)
+    assert torch.equal(run.trajectory[0].x_t, x)
+    with pytest.raises(ValueError, match=r"latents is \(2, 4, 8, 8\); allowed: a tensor \(1, 4, 8, 8\)"):
+        model.sample(PROMPT, latents=gaussian(2, model.latent_shape))
+
+
+def test_a_cascade_of_two_stages(saved):
+    """The second stage enlarges the first one's pictures, with the first one's text."""
+    folders = saved("IFPipeline"), saved("IFSuperResolutionPipeline", sample_size=16)
+    model = load(folders, device="cpu")
+    run = model.sample([PROMPT, "blue"], ["red", "b"], num_inference_steps=2, num_images=2, seed=4)
+    assert run.images.shape == (4, 3, 16, 16) and run.trajectory[0].x_t.shape == (4, 3, 8, 8)
+    assert run.nfe == 2 * 2 + 2 * 50
+    first, second = theirs_from(folders[0]), theirs_from(folders[1])
+    drawing = generators(4, 4)
+    text = first.encode_prompt([PROMPT, "blue"], True, negative_prompt=["red", "b"])
+    small = first(
+        [PROMPT, "blue"],
+        negative_prompt=["red", "b"],
+        num_inference_steps=2,
+        num_images_per_prompt=2,
+        generator=drawing,
+        clean_caption=False,
+        output_type="pt",
+    ).images
+    large = second(
+        image=small,
+        prompt_embeds=text[0].repeat_interleave(2, 0),
+        negative_prompt_embeds=text[1].repeat_interleave(2, 0),
+        generator=drawing,
+        output_type="pt",
+    ).images
+    torch.testing.assert_close(run.images, (large / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=0)
+    with pytest.raises(UnsupportedModelError, match=r"name_or_path\[1\] is .*of IFSuperResolutionPipeline"):
+        load([folders[0], folders[0]], device="cpu")
+    with pytest.raises(UnsupportedModelError, match=r"name_or_path\[0\] is .*of IFPipeline"):
+        load([saved("FluxPipeline"), folders[1]], device="cpu")
+    with pytest.raises(ValueError, match="at least two stages"):
+        load([folders[0]], device="cpu")
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_arguments_of_our_samplers_are_refused(saved, name):
+    model, _, call = loop(saved, name)
+    loop_of = f"with {model.kind}: None, it runs its own loop \\({type(model.scheduler).__name__}\\)"
+    for argument, value in {
+        "sampler": "ddim",
+        "guidance": ClassifierFree(3.0),
+        "noise": lambda k: None,
+        "spacing": "leading",
+    }.items():
+        with pytest.raises(ValueError, match=f"{argument} is .*; allowed: {loop_of}"):
+            model.sample(PROMPT, **{argument: value}, **call)
+    with pytest.raises(ValueError, match="eta is 0.5; allowed: 0 with"):
+        model.sample(PROMPT, eta=0.5, **call)
+    with pytest.raises(ValueError, match=f"warmth is 3; allowed: not with {model.kind}; it takes"):
+        model.sample(PROMPT, warmth=3, **call)
+    with pytest.raises(ValueError, match="num_inference_steps is 0"):
+        model.sample(PROMPT, num_inference_steps=0, **call)
+    with pytest.raises(PromptError, match="prompt is None; allowed: with"):
+        model.sample(None, **call)
+    with pytest.raises(PromptError, match="prompt is empty"):
+        model.sample(" ", **call)
+    with pytest.raises(PromptError, match="tokens; allowed: at most"):
+        model.sample("x " * 2000, **call)
+    with pytest.raises(UnsupportedModelError, match="runs its own loop"):
+        model.eps(None, 0, None)
+    with pytest.raises(UnsupportedModelError, match="runs its own loop"):
+        model.encode(["red"])
+    more = {"karlo": {"latents"}, "if": {"negative_prompt"}}.get(name, {"negative_prompt", "latents"})
+    assert model.options == more | {"guidance_scale"}
+
+
+def test_who_takes_a_negative_prompt(saved):
+    karlo, _, _ = loop(saved, "karlo")
+    with pytest.raises(ValueError, match="negative_prompt is 'red'; allowed: None: UnCLIPPipeline takes no"):
+        karlo.sample(PROMPT, "red")
+    flux, _, call = loop(saved, "flux")
+    with pytest.raises(
+        ValueError, match="true_cfg_scale is 1.0; allowed with FluxPipeline: true_cfg_scale above 1"
+    ):
+        flux.sample(PROMPT, "red", **call)
+    sd3, _, _ = loop(saved, "sd3")
+    with pytest.warns(UserWarning, match="negative_prompt has no effect at guidance_scale 1: Stable"):
+        sd3.sample(PROMPT, "red", num_inference_steps=1, guidance_scale=1.0)
+
+
+def test_a_model_distilled_without_a_scale_takes_none(saved):
+    pipeline = random_pipeline(kind="FluxPipeline")
+    from diffusers import FluxTransformer2DModel
+
+    schnell = FluxTransformer2DModel.from_config(pipeline.transformer.config, guidance_embeds=False)
+    model = TextToImage.from_pipeline(
+        diffusers.FluxPipeline(**{**pipeline.components, "transformer": schnell}), "s"
+    )
+    with pytest.raises(ValueError, match="guidance_scale is 3.0; allowed: with 's': None, it was distilled"):
+        model.sample(PROMPT, guidance_scale=3.0, height=32, width=32)
+    assert model.sample(PROMPT, num_inference_steps=1, height=32, width=32).nfe == 1
+
+
+def test_initial_noise_of_a_model_that_draws_its_own(saved):
+    model, _, _ = loop(saved, "if")
+    with pytest.raises(
+        ValueError, match="latents is 'Tensor'; allowed: None: IFPipeline draws its own noise"
+    ):
+        model.sample(PROMPT, latents=gaussian(1, model.latent_shape))
+
+
+# --- the way is chosen by the scheduler's class
+
+
+def test_dispatch_is_by_scheduler_class():
+    chain, flow = {"prediction_type": "epsilon", "beta_schedule": "linear"}, "FlowMatchEulerDiscreteScheduler"
+    assert way("StableDiffusionXLPipeline", "EulerDiscreteScheduler", chain) == OURS
+    assert (
+        way("StableDiffusionXLPipeline", "DDIMScheduler", {**chain, "prediction_type": "v_prediction"})
+        == OURS
+    )
+    # The same prediction_type, another class, another way: Playground v2.5 says "epsilon" too.
+    assert way("StableDiffusionXLPipeline", "EDMDPMSolverMultistepScheduler", chain) == LOOP
+    assert way("FluxPipeline", flow, {}) == LOOP
+    # The same class, another family: PixArt's is a chain, Sana's is a flow.
+    assert way("PixArtSigmaPipeline", "DPMSolverMultistepScheduler", chain) == OURS
+    assert way("SanaPipeline", "DPMSolverMultistepScheduler", {**chain, "use_flow_sigmas": True}) == LOOP
+    for kind, scheduler, config, message in [
+        (
+            "StableDiffusionPipeline",
+            flow,
+            {},
+            "scheduler is 'FlowMatch.*allowed: with StableDiffusionPipeline",
+        ),
+        ("FluxPipeline", "DDIMScheduler", chain, "scheduler is 'DDIMScheduler'; allowed: with FluxPipeline"),
+        (
+            "SanaPipeline",
+            "DPMSolverMultistepScheduler",
+            chain,
+            "use_flow_sigmas is None.*with SanaPipeline: True",
+        ),
+        (
+            "StableDiffusionPipeline",
+            "DDIMScheduler",
+            {**chain, "prediction_type": "sample"},
+            "prediction_type",
+        ),
+        (
+            "PixArtAlphaPipeline",
+            "UniPCMultistepScheduler",
+            {**chain, "use_flow_sigmas": True},
+            "use_flow_sigmas",
+        ),
+    ]:
+        with pytest.raises(UnsupportedModelError, match=message):
+            way(kind, scheduler, config)
+
+
+def test_a_second_stage_alone_and_unknown_classes(saved):
+    with pytest.raises(
+        UnsupportedModelError, match="pipeline is 'IFSuperResolutionPipeline'; allowed: Stable"
+    ):
+        load(saved("IFSuperResolutionPipeline", sample_size=16), device="cpu")
+    with pytest.raises(UnsupportedModelError, match="pipeline is 'int'; allowed"):
+        TextToImage.from_pipeline(3)
+
+
+def test_the_table_is_read_from_the_signatures():
+    rows = {row["pipeline"]: row for row in table()}
+    assert tuple(rows) == starts()
+    assert not rows["UnCLIPPipeline"]["negative prompt"] and rows["FluxPipeline"]["negative prompt"]
+    assert rows["StableDiffusionXLPipeline"]["sampled by"] == f"{OURS} or {LOOP}"
+    assert rows["PixArtAlphaPipeline"]["sampled by"] == OURS and rows["SanaPipeline"]["sampled by"] == LOOP
+    for kind, row in rows.items():
+        found = __import__("inspect").signature(getattr(diffusers, kind).__call__).parameters
+        name = FAMILIES[kind].names.get("num_inference_steps", "num_inference_steps")
+        assert row["steps"] == found[name].default
+
+
+def test_progress_shows_a_bar(saved, capfd):
+    for kind in ("StableDiffusionPipeline", "StableDiffusion3Pipeline"):
+        model = load(saved(kind), device="cpu")
+        model.sample(PROMPT, num_inference_steps=2)
+        assert capfd.readouterr().err == ""  # a tiny model: no bar
+        model.sample(PROMPT, num_inference_steps=2, progress=True)
+        assert "2/2" in capfd.readouterr().err
+
+
+# --- widgets and the command line
+
+
+def test_the_sampler_widget_on_other_models(saved):
+    from diffusion_tutorial.widgets import sampler_widget
+
+    xl = sampler_widget(load(saved("StableDiffusionXLPipeline"), device="cpu"), PROMPT, "blue", steps=2)
+    assert xl.error == "" and xl.shown.samples.nfe == 4 and not xl.sampler.disabled
+    sd3 = sampler_widget(loop(saved, "sd3")[0], PROMPT, "blue", steps=2)
+    assert sd3.error == "" and sd3.shown.samples.nfe == 4 and "2 steps of its own loop" in sd3.shown.label
+    assert sd3.sampler.disabled and sd3.eta.disabled and sd3.spacing.disabled and not sd3.guidance.disabled
+    karlo = sampler_widget(loop(saved, "karlo")[0], PROMPT, steps=2)
+    assert karlo.error == "" and karlo.negative_prompt.disabled and not karlo.guidance.disabled
+    flux = sampler_widget(
+        TextToImage.from_pipeline(random_pipeline(kind="FluxPipeline")), PROMPT, "blue", steps=1
+    )
+    assert "allowed with FluxPipeline: true_cfg_scale above 1" in flux.error
+
+
+@pytest.mark.parametrize("kind", ["IFPipeline", "UnCLIPPipeline", "StableDiffusionXLPipeline"])
+def test_the_command_line_on_other_models(saved, kind, tmp_path, capsys):
+    from diffusion_tutorial.cli import main
+
+    to = ["--model", str(saved(kind)), "--device", "cpu", "--steps", "2", "-o"]
+    assert main(["sample", PROMPT, *to, str(tmp_path / "a.png")]) == 0 and (tmp_path / "a.png").is_file()
+    assert main(["sample", PROMPT, *to, str(tmp_path / "a.webp"), "--trajectory"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        (
+            "sd3",
+            ["--sampler", "ddim"],
+            "--sampler: sampler is 'ddim'; allowed: with StableDiffusion3Pipeline: None",
+        ),
+        ("sd3", ["--offload"], "offload is True; allowed on cpu: None or False"),
+        (
+            "sd3",
+            ["--option", "warmth=3"],
+            "warmth is 3; allowed: not with StableDiffusion3Pipeline; it takes",
+        ),
+        ("sd3", ["--option", "warmth"], "--option is 'warmth'; allowed: NAME=VALUE"),
+        ("karlo", ["--negative-prompt", "x"], "UnCLIPPipeline takes no negative prompt"),
+        ("flux", ["--negative-prompt", "x"], "true_cfg_scale above 1"),
+    ],
+)
+def test_the_command_line_says_what_a_model_does_not_take(saved, name, options, message, tmp_path, capsys):
+    from diffusion_tutorial.cli import main
+
+    folder = loop(saved, name)[1]
+    to = ["--model", str(folder), "--device", "cpu", "-o", str(tmp_path / "a.png"), *options]
+    assert main(["sample", PROMPT, *to]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "a.png").exists()
+
+
+def test_options_of_a_loop_on_the_command_line(saved, tmp_path, capsys):
+    from PIL import Image
+
+    from diffusion_tutorial.cli import main
+
+    sizes = ["--option", "height=32", "--option", "width=48", "--option", "true_cfg_scale=2.0"]
+    to = ["--device", "cpu", "--steps", "1", "-o", str(tmp_path / "a.png"), "--negative-prompt", "x", *sizes]
+    assert main(["sample", PROMPT, "--model", str(saved("FluxPipeline")), *to]) == 0
+    assert Image.open(tmp_path / "a.png").size == (48, 32)
+    assert main(["sample", PROMPT, "--model", str(saved("StableDiffusionPipeline")), *to]) == 2
+    assert "none with 'StableDiffusionPipeline', which our samplers drive" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", starts())
+def test_on_cuda_whole_and_offloaded(saved, kind):
+    """The same noise on the card: near the CPU's picture in float32, finite in half, the same when offloaded."""
+    call = {"height": 32, "width": 32} if kind == "FluxPipeline" else {}
+    call |= {"num_inference_steps": 2, "seed": 3}
+    on_cpu = load(saved(kind), device="cpu").sample(PROMPT, **call).images
+    exact = load(saved(kind), device="cuda", dtype="float32").sample(PROMPT, **call).images
+    assert (exact - on_cpu).abs().max() < 2e-2  # TF32 convolutions
+    moved = load(saved(kind), device="cuda", dtype="float32", offload=True)
+    assert moved.offloaded is not None and moved.device.type == "cuda"
+    assert (moved.sample(PROMPT, **call).images - exact).abs().max() < 1e-3
+    half = load(saved(kind), device="cuda")
+    assert half.dtype in (torch.float16, torch.bfloat16)
+    assert half.sample(PROMPT, **call).images.isfinite().all()

@@ -1,0 +1,187 @@
+"""What the playground's modules must give: values from the Python package, written anew for each test run."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from diffusion_tutorial import NoiseSchedule, gaussian, guidance, load, step_noise, tiny2d, trajectory
+from diffusion_tutorial.guidance import COND, NEG, UNCOND
+from diffusion_tutorial.still_life.captions import UnknownWordError, caption, check_words, parse
+from diffusion_tutorial.still_life.scenes import ATTRIBUTES
+
+SAMPLERS = ("ddpm", "ddpm-large", "ddim", "euler", "euler-u2", "heun", "dpm++2m", "dpm++3m")
+PROMPT = "a large shiny red sphere on a green floor"
+# Final latents of the whole model: sampler, steps, eta, spacing, guidance, prompt, negative, seed, pictures.
+RUNS = [
+    ("ddim", 20, 0.0, "leading", {"rule": "classifier_free", "scale": 4}, PROMPT, "", 7, 1),
+    ("ddim", 6, 0.5, "trailing", {"rule": "classifier_free", "scale": 1}, "a cube", "", 1, 2),
+    ("ddpm", 8, 0.0, "leading", {"rule": "negative_prompt", "scale": 3}, "a sphere", "red", 2, 2),
+    ("ddpm-large", 5, 0.0, "linspace", {"rule": "classifier_free", "scale": 0}, "a cone", "", 3, 1),
+    (
+        "dpm++2m",
+        7,
+        0.0,
+        "leading",
+        {"rule": "three_branch", "lambdaPos": 4, "lambdaNeg": 2},
+        "a torus",
+        "blue",
+        4,
+        3,
+    ),
+    ("heun", 4, 0.0, "trailing", {"rule": "classifier_free", "scale": 2.5}, "a green cylinder", "", 5, 1),
+    (
+        "ddim",
+        10,
+        0.0,
+        "leading",
+        {"rule": "negative_prompt", "scale": 4, "start": 0.2, "stop": 0.7},
+        "a sphere",
+        "large",
+        6,
+        2,
+    ),
+]
+TEXTS = ["a sphere", PROMPT, "an object before a wall", "A  Red   CUBE", ""]
+UNKNOWN = ["a shpere", "a red dog", "purpel torus on teh floor"]
+
+
+def rule(data: dict):
+    """The Python rule of a request's plain data."""
+    kinds = {
+        "classifier_free": lambda: guidance.ClassifierFree(data["scale"]),
+        "negative_prompt": lambda: guidance.NegativePrompt(data["scale"]),
+        "three_branch": lambda: guidance.ThreeBranch(data["lambdaPos"], data["lambdaNeg"]),
+    }
+    found = kinds[data["rule"]]()
+    return guidance.Interval(found, data["start"], data["stop"]) if "start" in data else found
+
+
+def walks() -> list[dict]:
+    """Samplers on the six blobs, in float64."""
+    ring, schedule, found = tiny2d.ring(), NoiseSchedule.linear(), []
+    for sampler, steps, spacing in itertools.product(
+        SAMPLERS, (1, 5, 12), ("leading", "linspace", "trailing")
+    ):
+        for eta in (0.0, 0.6, 1.0) if sampler == "ddim" else (0.0,):
+            x = gaussian((4, 2), 11).double()
+            run = trajectory(
+                ring.denoiser(schedule),
+                x,
+                schedule,
+                steps,
+                sampler,
+                eta,
+                lambda k: step_noise((4, 2), 11)(k).double(),
+                spacing,
+            )
+            *_, last = run
+            found.append(
+                {
+                    "sampler": sampler,
+                    "steps": steps,
+                    "spacing": spacing,
+                    "eta": eta,
+                    "x": last.x_s.flatten().tolist(),
+                    "nfe": last.nfe,
+                }
+            )
+    return found
+
+
+def schedules() -> list[dict]:
+    schedule = NoiseSchedule.scaled_linear(set_alpha_to_one=False, steps_offset=1)
+    return [
+        {
+            "steps": n,
+            "spacing": spacing,
+            "previous": previous,
+            "transitions": [list(t) for t in schedule.transitions(n, spacing, None, previous)],
+        }
+        for n, spacing, previous in itertools.product(
+            (1, 3, 7, 20, 61, 999, 1000), ("leading", "linspace", "trailing"), ("stride", "grid")
+        )
+    ]
+
+
+def rules() -> list[dict]:
+    predictions = {b: gaussian((2, 5), k).double() for k, b in enumerate((UNCOND, COND, NEG))}
+    found = []
+    for data in [run[4] for run in RUNS]:
+        for step in (0, 2, 9):
+            made = rule(data)
+            needs = made.needs(step, 10, 0.5)
+            eps = made({b: predictions[b] for b in needs}, step, 10, 0.5)
+            found.append({"rule": data, "step": step, "needs": sorted(needs), "eps": eps.flatten().tolist()})
+    return [{"predictions": {b: p.flatten().tolist() for b, p in predictions.items()}, "cases": found}]
+
+
+def words() -> dict:
+    tokenizer = load().adapter.tokenizer
+    ids = {
+        text: tokenizer(text, padding="max_length", max_length=20, truncation=True).input_ids
+        for text in TEXTS
+    }
+    messages = {}
+    for text in UNKNOWN:
+        try:
+            check_words(text)
+        except UnknownWordError as error:
+            messages[text] = str(error)
+    said = [
+        {"shape": "cube"},
+        {"colour": "orange", "shape": "cone"},
+        {"size": "large", "floor": "gray", "wall": "blue"},
+    ]
+    return {
+        "ids": ids,
+        "unknown": messages,
+        "captions": [{"said": s, "text": caption(s)} for s in said],
+        "parsed": [
+            {"text": t, "said": parse(t)} for t in (PROMPT, "an object on a red floor", "a matte torus")
+        ],
+        "attributes": {name: list(values) for name, values in ATTRIBUTES.items()},
+    }
+
+
+def pictures() -> list[dict]:
+    model, found = load(), []
+    for sampler, steps, eta, spacing, data, prompt, negative, seed, count in RUNS:
+        drawn = model.sample(
+            prompt,
+            negative if "neg" in rule(data).branches else None,
+            num_inference_steps=steps,
+            sampler=sampler,
+            eta=eta,
+            spacing=spacing,
+            seed=seed,
+            num_images=count,
+            guidance=rule(data),
+        )
+        found.append(
+            {
+                "request": {
+                    "prompt": prompt,
+                    "negativePrompt": negative,
+                    "numInferenceSteps": steps,
+                    "sampler": sampler,
+                    "eta": eta,
+                    "spacing": spacing,
+                    "seed": seed,
+                    "numImages": count,
+                    "guidance": data,
+                },
+                "latents": drawn.latents.flatten().tolist(),
+                "first_x0": drawn.trajectory[0].x0.flatten().tolist(),
+                "timesteps": drawn.timesteps.tolist(),
+                "nfe": drawn.nfe,
+                "pictures": (drawn.images * 255)
+                .round()
+                .to(torch.uint8)
+                .permute(0, 2, 3, 1)
+                .flatten()
+                .tolist(),
+            }
+        )
+    return found

