@@ -99,7 +99,7 @@ def size():
     for dtype, expected in ((torch.float32, (40, 28)), (torch.bfloat16, (20, 14)), (torch.float16, (28, 14))):
         parts = {name: t.bytes(dtype) for name, t in tensors.items()}
         assert tuple(parts.values()) == expected  # in float16 the four that stay in float32 take four each
-        found = memory.Estimate(parts, 5)
+        found = memory.MemoryEstimate(parts, 5)
         assert found.whole == sum(expected) + 5 and found.offloaded == max(expected) + 5
 
 
