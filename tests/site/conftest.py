@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from chromium import FLAGS, find  # noqa: E402
 from serve import open_server  # noqa: E402
 
 
@@ -36,3 +37,16 @@ def address(html) -> str:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for all files: a second Playwright in the same process refuses to start beside the first."""
+    from playwright.sync_api import sync_playwright
+
+    path = find()
+    assert path, "no Chromium: run `python scripts/chromium.py --ensure`"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield launched
+        launched.close()

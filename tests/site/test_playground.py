@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "site")]
 
 import playground_site  # noqa: E402
-from chromium import FLAGS, find  # noqa: E402
 
 PRESETS = ["intro", "still-life", "few-steps", "guidance", "negative-prompts"]
 LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 7, "negative-prompts": 3}
@@ -23,18 +22,6 @@ SCRIPT_LIMIT, PICTURE_LIMIT = 60_000, 250_000
 WAIT = 20_000
 
 pytestmark = pytest.mark.site
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    path = find()
-    assert path, "no Chromium: run `python scripts/chromium.py --ensure`"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
