@@ -2,7 +2,7 @@
 
     python -m diffusion_tutorial.experiments.few_steps
 
-makes or completes results/few_steps.json, about an hour and a half on one core. Every setting is written when it
+makes or completes results/few_steps.json, about three hours on one core. Every setting is written when it
 is done, so the command may be stopped and called again.
 
 In all of it picture i starts from the same noise and has the same caption, whatever the sampler, so differences
@@ -65,6 +65,11 @@ def settings() -> list[Setting]:
     plan += [Setting(*row, n, 3.0) for n in (5, 20) for row in ROWS[:4]]
     plan += [Setting(*row, n, 1.0) for n in (50, 100) for row in ROWS[:3]]
     plan += [Setting("ddpm", 0.0, 1000, 1.0, n=N_LONG), Setting("ddim", 0.0, 1000, 1.0, n=N_LONG)]
+    plan += [Setting(*row, 3, 3.0) for row in ROWS] + [
+        Setting(*row, n, 3.0) for row in ROWS[4:] for n in (5, 10, 20)
+    ]
+    plan += [Setting(*row, n, 1.0) for n in (50, 100) for row in ROWS[3:]]
+    plan += [Setting(*row, 50, 3.0) for row in ROWS[:4]]
     return plan
 
 
