@@ -2,7 +2,7 @@
 
     python -m diffusion_tutorial.experiments.negative_prompts
 
-makes or completes results/negative_prompts.json, about three quarters of an hour on one core. Every setting is written
+makes or completes results/negative_prompts.json, about an hour and a half on one core. Every setting is written
 when it is done, so the command may be stopped and called again.
 
 Picture i starts from the same noise in every setting, so a setting and its baseline (the same scale, no negative)
@@ -41,7 +41,7 @@ from .record import RESULTS, Record, read
 
 NOISE = 95
 STEPS = 20
-N, N_SHORT, N_COLOUR = 500, 100, 64  # the main comparison; windows and refinements; every colour in turn
+N = 500  # pictures a setting
 POSITIVE, SCALE = "a sphere", 4.0
 SCALES = (2.0, 4.0, 7.5)
 COLOURS = ATTRIBUTES["colour"]
@@ -56,25 +56,25 @@ class Setting:
     prompt: str
     negatives: tuple[str, ...]
     rule: Rule
-    n: int = N_SHORT
+    n: int = N
 
 
-def none(scale: float, prompt: str = POSITIVE, n: int = N) -> Setting:
+def none(scale: float, prompt: str = POSITIVE) -> Setting:
     """The baseline: plain guidance at this scale."""
     rule = Conditional() if scale == 1 else ClassifierFree(scale)
-    return Setting(f"{prompt}, scale {scale:g}, none", prompt, (), rule, n)
+    return Setting(f"{prompt}, scale {scale:g}, none", prompt, (), rule)
 
 
-def used(scale: float, negative: str, prompt: str = POSITIVE, n: int = N) -> Setting:
+def used(scale: float, negative: str, prompt: str = POSITIVE) -> Setting:
     """The formula in use."""
     rule = NegativePrompt(scale)
-    return Setting(f"{prompt}, scale {scale:g}, used, {negative}", prompt, (negative,), rule, n)
+    return Setting(f"{prompt}, scale {scale:g}, used, {negative}", prompt, (negative,), rule)
 
 
-def guessed(scale: float, negative: str, prompt: str = POSITIVE, n: int = N) -> Setting:
+def guessed(scale: float, negative: str, prompt: str = POSITIVE) -> Setting:
     """The formula one would guess, with both weights equal to the scale."""
     rule = ThreeBranch(scale, scale)
-    return Setting(f"{prompt}, scale {scale:g}, guessed, {negative}", prompt, (negative,), rule, n)
+    return Setting(f"{prompt}, scale {scale:g}, guessed, {negative}", prompt, (negative,), rule)
 
 
 def window(start: float, stop: float, negative: str, prompt: str = POSITIVE, scale: float = SCALE) -> Setting:
@@ -84,10 +84,10 @@ def window(start: float, stop: float, negative: str, prompt: str = POSITIVE, sca
     return Setting(name, prompt, (negative,), rule)
 
 
-def refined(kind: str, rule: Rule, *negatives: str, n: int = N_SHORT) -> Setting:
+def refined(kind: str, rule: Rule, *negatives: str) -> Setting:
     """A refinement at the standard prompt and scale."""
     name = f"{POSITIVE}, scale {SCALE:g}, {kind}, {' + '.join(negatives)}"
-    return Setting(name, POSITIVE, negatives, rule, n)
+    return Setting(name, POSITIVE, negatives, rule)
 
 
 RED_SPHERE = "a red sphere"
@@ -107,15 +107,15 @@ def windows(prompt: str, negative: str, cuts: tuple[float, ...] = CUTS) -> list[
 
 
 def settings() -> list[Setting]:
-    """The plan, what matters most first. Its holes and its smaller samples are choices of time."""
+    """The plan, what matters most first. Its holes are choices of time."""
     plan = [none(s) for s in SCALES] + [used(s, "red") for s in SCALES] + [guessed(s, "red") for s in SCALES]
-    plan += [used(SCALE, "a red object"), used(SCALE, RED_SPHERE), guessed(SCALE, RED_SPHERE, n=N_SHORT)]
+    plan += [used(SCALE, "a red object"), used(SCALE, RED_SPHERE), guessed(SCALE, RED_SPHERE)]
     plan += windows(POSITIVE, "red")
     plan += [*PERPENDICULAR, *SCHEDULES]
-    plan += [used(SCALE, colour, n=N_COLOUR) for colour in COLOURS if colour != "red"]
+    plan += [used(SCALE, colour) for colour in COLOURS if colour != "red"]
     plan += [COMPOSED, ONE_TEXT]
     for attribute in ("green floor", "large"):
-        plan += [used(SCALE, attribute, n=N_SHORT), guessed(SCALE, attribute, n=N_SHORT)]
+        plan += [used(SCALE, attribute), guessed(SCALE, attribute)]
     return plan
 
 
