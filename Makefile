@@ -52,8 +52,10 @@ train: $(ENV) ## train Still Life anew (TRAIN_ARGS="--help" shows the stages)
 assignments: $(ENV) ## make the graded assignments for a class in course/ (SALT=any text, COURSE=folder)
 	$(PY) scripts/assignments.py make --salt "$(SALT)" --course "$(COURSE)"
 
-bench: $(ENV) ## measure speed and memory and print the table
+bench: $(ENV) $(MODEL) ## measure speed and memory, of the package and of the playground, and print the tables
+	$(PY) scripts/chromium.py --ensure
 	$(PY) -m diffusion_tutorial bench
+	$(PY) scripts/playground_bench.py
 
 test: $(ENV) $(WEB) $(MODEL) ## every test of the gate: lint, unit, parity, notebooks, site in Chromium
 	$(PY) scripts/chromium.py --ensure

@@ -19,9 +19,18 @@ import torch
 from PIL import Image
 
 from diffusion_tutorial import SAMPLERS, gaussian, load, step_noise, tiny2d, trajectory
-from diffusion_tutorial.guidance import ThreeBranch
+from diffusion_tutorial.guidance import (
+    ClassifierFree,
+    ClassifierGuidance,
+    Interval,
+    NegativePrompt,
+    Rule,
+    ThreeBranch,
+)
 from diffusion_tutorial.plots import to_pil
 from diffusion_tutorial.schedules import NoiseSchedule
+from diffusion_tutorial.still_life.captions import parse
+from diffusion_tutorial.still_life.classifier import NoisyClassifier
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "book" / "images" / "playground"
@@ -48,12 +57,13 @@ WORDS = {  # what stands above each preset's pictures: a title, and what to try
     ),
     "guidance": (
         "What does the guidance scale do?",
-        "Raise the scale: what was said comes out more surely, and what was left open varies less.",
+        "One start under three kinds of guidance. What does scale 0 show? From which scale on is the sphere red? Which "
+        "scale of the classifier does as much as scale 2 without one?",
     ),
     "negative-prompts": (
         "What does a negative prompt take away?",
-        "Three rules on the same noise. Then try a negative that names the object itself, and a weight of the negative "
-        "that is one less than the scale: the third rule becomes the second.",
+        "Three rules on the same noise. No sphere was red to begin with: what does the negative change all the same? Then "
+        "try one that names the object itself, and a weight one less than the scale: the third rule becomes the second.",
     ),
     "mixture": (
         "Points on their way from noise to data",
@@ -70,7 +80,8 @@ class Picture:
     label: str
     changes: dict = field(default_factory=dict)
     image: int = 0  # which of the seed's pictures
-    rule: str = "free"  # "free", "used" or "three"
+    rule: str = "free"  # "free", "interval", "classifier", "used" or "three"
+    kept: bool = False  # stays in the page beside the live pictures
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ class Stills:
     phone: int
     caption: str
     pictures: tuple[Picture, ...]
+    kept: str = ""  # the caption of those that stay
 
 
 def stills() -> dict[str, Stills]:
@@ -97,7 +109,7 @@ def stills() -> dict[str, Stills]:
         "a large shiny blue cube on a green floor",
         "a large matte blue cube on a yellow floor",
     )
-    counts, scales = (2, 3, 5, 10, 20), (1, 2, 4, 7.5, 15)
+    counts, scales = (2, 3, 5, 10, 20), (0, 1, 2, 4, 8)
     rules = {"without it": "free", "the formula in use": "used", "three predictions": "three"}
     return {
         "intro": Stills(
@@ -122,13 +134,20 @@ def stills() -> dict[str, Stills]:
         "guidance": Stills(
             5,
             5,
-            "“a red sphere”: three starts, one a row, at five guidance scales.",
-            tuple(Picture(f"scale {s:g}", {"scale": s}, k) for k in range(3) for s in scales),
+            "The same start without a classifier: above classifier-free guidance, below the same from 0.1 to 0.6 of the "
+            "run only.",
+            tuple(
+                Picture(f"scale {s:g}", {"scale": s}, rule=rule, kept=rule == "classifier")
+                for rule in ("free", "interval", "classifier")
+                for s in scales
+            ),
+            "Guided by a classifier of noisy latents: “a red sphere”, seed 5, 20 steps of DDIM. Made beforehand, so this "
+            "row does not follow the controls.",
         ),
         "negative-prompts": Stills(
             3,
             3,
-            "“a sphere”, negative “green”: three starts, one a row, under three rules. Scale and both weights are 4.",
+            "“a sphere”, negative “red”: three starts, one a row, under three rules. Scale and both weights are 4.",
             tuple(Picture(label, {}, k, rule) for k in range(3) for label, rule in rules.items()),
         ),
     }
@@ -145,30 +164,46 @@ def first_settings() -> dict[str, dict]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+def rule_of(settings: dict, name: str) -> Rule:
+    """The guidance of a picture."""
+    scale = float(settings["scale"])
+    if name == "classifier":
+        said = parse(settings["prompt"])
+        classifier = NoisyClassifier.load()
+        return ClassifierGuidance(scale, lambda x_t, t: classifier.grad_log_prob(x_t, t, said))
+    rules = {
+        "free": lambda: ClassifierFree(scale),
+        "interval": lambda: Interval(ClassifierFree(scale), settings["start"], settings["stop"]),
+        "used": lambda: NegativePrompt(scale),
+        "three": lambda: ThreeBranch(scale, settings["weight"]),
+    }
+    return rules[name]()
+
+
 def draw(model, settings: dict, rule: str, images: int) -> list[Image.Image]:
     """`images` pictures of one run."""
-    negative = settings["negative"] if rule == "used" else None
-    three = ThreeBranch(settings["scale"], settings["weight"]) if rule == "three" else None
-    scale = {} if three else {"guidance_scale": float(settings["scale"])}
     samples = model.sample(
         settings["prompt"],
-        settings["negative"] if three else negative,
+        settings["negative"] if rule in ("used", "three") else None,
         num_inference_steps=settings["steps"],
         sampler=settings["sampler"],
         eta=settings["eta"],
         seed=settings["seed"],
         num_images=images,
-        guidance=three,
+        guidance=rule_of(settings, rule),
         keep_trajectory=False,
-        **scale,
     )
     return [p.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for p in to_pil(samples)]
 
 
 def describe(settings: dict, rule: str, image: int) -> str:
     """The alternative text of a picture."""
-    negative = f", not “{settings['negative']}”" if rule != "free" else ""
+    negative = f", not “{settings['negative']}”" if rule in ("used", "three") else ""
     scale = f"guidance {settings['scale']:g}"
+    if rule == "classifier":
+        scale = f"classifier guidance {settings['scale']:g}"
+    if rule == "interval":
+        scale += f" from {settings['start']:g} to {settings['stop']:g} of the run"
     if rule == "three":
         scale = f"weights {settings['scale']:g} and {settings['weight']:g}"
     which = f", picture {image + 1}" if image else ""
@@ -191,8 +226,11 @@ def make(model, name: str, first: dict) -> dict:
         file = f"{name}-{number + 1}.webp"
         runs[key][picture.image].save(OUT / file, quality=QUALITY, method=6)
         alt = describe(settings, picture.rule, picture.image)
-        entries.append({"file": file, "width": SIDE, "height": SIDE, "alt": alt, "label": picture.label})
-    return entry(name, plan.columns, plan.phone, plan.caption, entries)
+        kept = {"kept": True} if picture.kept else {}
+        size = {"width": SIDE, "height": SIDE}
+        entries.append({"file": file, **size, "alt": alt, "label": picture.label, **kept})
+    more = {"kept": plan.kept} if plan.kept else {}
+    return entry(name, plan.columns, plan.phone, plan.caption, entries) | more
 
 
 def entry(name: str, columns: int, phone: int, caption: str, pictures: list[dict]) -> dict:

@@ -63,14 +63,23 @@ def element(name: str, static: str) -> str:
     entry = stills()[name]
     found = None if name == "mixture" else model()
     attributes = f' manifest="{static}/model/{found[0]}" megabytes="{found[1]:.1f}"' if found else ""
-    pictures = "".join(picture(p, static) for p in entry["pictures"])
     size = f"--columns: {entry['columns']}; --phone: {entry['phone']}"
+    passing = figure([p for p in entry["pictures"] if not p.get("kept")], entry["caption"], size, static)
+    lasting = [p for p in entry["pictures"] if p.get("kept")]
+    kept = figure(lasting, entry["kept"], size, static, ' slot="kept"') if lasting else ""
     return (
         f'<diffusion-playground preset="{name}"{attributes}>\n'
         f'<div slot="head" class="playground-head"><p class="playground-title">{escape(entry["title"])}</p>'
-        f"<p>{escape(entry['hint'])}</p></div>\n"
-        f'<figure class="playground-stills" style="{size}"><div>{pictures}</div>'
-        f"<figcaption>{escape(entry['caption'])}</figcaption></figure>\n</diffusion-playground>\n"
+        f"<p>{escape(entry['hint'])}</p></div>\n{kept}{passing}</diffusion-playground>\n"
+    )
+
+
+def figure(pictures: list[dict], caption: str, size: str, static: str, slot: str = "") -> str:
+    """Pictures with one caption. Those in the slot "kept" stay when the live ones come."""
+    images = "".join(picture(p, static) for p in pictures)
+    return (
+        f'<figure{slot} class="playground-stills" style="{size}"><div>{images}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
 
 

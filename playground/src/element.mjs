@@ -81,7 +81,7 @@ export class DiffusionPlayground extends HTMLElement {
     parts.spoken = h("p", { class: "spoken", role: "status" });
     const title = this.querySelector(".playground-title")?.textContent ?? this.getAttribute("preset");
     return h("section", { class: "card", "aria-label": `Playground: ${title}` },
-      h("header", {}, h("slot", { name: "head" })), parts.stills, parts.live, parts.offer, parts.download, parts.trouble, parts.spoken);
+      h("header", {}, h("slot", { name: "head" })), h("slot", { name: "kept" }), parts.stills, parts.live, parts.offer, parts.download, parts.trouble, parts.spoken);
   }
 
   #show() {

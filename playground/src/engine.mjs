@@ -13,19 +13,24 @@ const STEPS = 1000;
 /**
  * @param manifest what playground/export.py wrote
  * @param {Map<string, Uint8Array>} files its files by name
- * @param ort onnxruntime-web's module; by default the one beside the model
+ * @param ort onnxruntime-web's module; by default the one among the files, checked like all of them
  */
 export async function createEngine({ manifest, files, ort = null }) {
-  const runtime = ort ?? (await import("./model/ort.mjs"));
-  runtime.env.wasm.numThreads = 1;
-  const wasm = files.get("ort.wasm.gz");
-  if (wasm) runtime.env.wasm.wasmBinary = await inflated(wasm);
-  const sessions = {};
-  for (const name of ["text_encoder", "unet", "decoder"]) {
-    const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
-    sessions[name] = await runtime.InferenceSession.create(files.get(`${name}.onnx`), options);
+  const addresses = ort ? [] : await runtimeAddresses(files);
+  try {
+    const [program, mjs, wasm] = addresses;
+    const runtime = ort ?? (await import(program));
+    if (wasm) runtime.env.wasm.wasmPaths = { mjs, wasm }; // both are asked for with the first session
+    runtime.env.wasm.numThreads = 1;
+    const sessions = {};
+    for (const name of ["text_encoder", "unet", "decoder"]) {
+      const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
+      sessions[name] = await runtime.InferenceSession.create(files.get(`${name}.onnx`), options);
+    }
+    return new Engine(manifest, sessions, runtime.Tensor);
+  } finally {
+    addresses.forEach((address) => URL.revokeObjectURL(address));
   }
-  return new Engine(manifest, sessions, runtime.Tensor);
 }
 
 class Engine {
@@ -140,6 +145,16 @@ function paint(data, planes, first, rows, size) {
       data[at + 3] = 255;
     }
   }
+}
+
+/** Addresses of the runtime's program, of the program that starts the wasm, and of the wasm, all from bytes that were checked. */
+async function runtimeAddresses(files) {
+  const address = (bytes, type) => URL.createObjectURL(new Blob([bytes], { type }));
+  return [
+    address(files.get("ort.mjs"), "text/javascript"),
+    address(files.get("ort.glue.mjs"), "text/javascript"),
+    address(await inflated(files.get("ort.wasm.gz")), "application/wasm"),
+  ];
 }
 
 /** The bytes, inflated if they are gzip's. A server may have done that already. */

@@ -29,17 +29,19 @@ const RULES = {
 
 /**
  * A rule from plain data: { rule: "classifier_free", scale } and so on, see RULES; with start and stop, fractions of the
- * run, it holds while start <= step / steps < stop and the prompt's prediction alone elsewhere.
+ * run, it holds while start <= step / steps < stop, and elsewhere data.outside does, by default the prompt's prediction
+ * alone.
  * @returns {(step: number, steps: number) => { needs: string[], map: (predictions) => ArrayLike<number> }}
  */
 export function ruleOf(data) {
   if (!Object.hasOwn(RULES, data?.rule)) {
     throw new RangeError(`guidance.rule must be one of ${Object.keys(RULES).join(", ")}, got ${data?.rule}`);
   }
-  const { start = 0, stop = 1 } = data;
+  const { start = 0, stop = 1, outside: other = { rule: "conditional" } } = data;
   if (!(0 <= start && start <= stop && stop <= 1)) throw new RangeError(`start and stop must obey 0 <= start <= stop <= 1, got ${start} and ${stop}`);
+  if (!Object.hasOwn(RULES, other.rule)) throw new RangeError(`guidance.outside must be a rule of ${Object.keys(RULES).join(", ")}, got ${other.rule}`);
   const inside = RULES[data.rule](data);
-  const outside = RULES.conditional();
+  const outside = RULES[other.rule](other);
   return (step, steps) => (start <= step / steps && step / steps < stop ? inside : outside);
 }
 

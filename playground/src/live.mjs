@@ -18,6 +18,7 @@ export function mount(name, root, say, client) {
   const settings = { ...defaults };
   const fields = {};
   const tiles = new Map();
+  const rows = new Map(); // groups by title
   let job = null;
   let timer = 0;
   let failed = false;
@@ -43,6 +44,8 @@ export function mount(name, root, say, client) {
     const stage = h("div", { class: "stage" });
     const shown = groups(settings);
     for (const { title, columns, lanes } of shown) {
+      const group = h("div", { class: "group" }, title ? h("p", { class: "name" }, title) : null);
+      rows.set(title, group);
       const row = h("div", { class: "row" });
       row.style.cssText = `--columns: ${columns}`;
       for (const lane of lanes) {
@@ -50,8 +53,11 @@ export function mount(name, root, say, client) {
         tiles.set(lane.key, tile);
         row.append(tile.root);
       }
-      stage.append(h("div", { class: "group" }, title ? h("p", { class: "name" }, title) : null, row));
+      group.append(row);
+      stage.append(group);
     }
+    const kept = root.getRootNode().querySelector("slot[name=kept]"); // pictures to compare with, made beforehand
+    if (kept) stage.prepend(kept);
     const bar = h("div", { class: "bar" }, state, way, stop);
     const beside = shown.length === 1 && shown[0].columns === 1;
     if (beside) root.classList.add("beside");
@@ -69,6 +75,10 @@ export function mount(name, root, say, client) {
   }
 
   function adjust() {
+    const shown = groups(settings).map(({ title }) => title);
+    for (const [title, row] of rows) row.hidden = !shown.includes(title);
+    fields.start?.disable(settings.method === "free");
+    fields.stop?.disable(settings.method === "free");
     fields.eta?.disable(settings.sampler !== "ddim" && settings.other !== "ddim");
   }
 

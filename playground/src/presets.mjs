@@ -5,7 +5,15 @@ import { SAMPLERS } from "./controls.mjs";
 
 const PROMPT = "a large shiny red sphere on a green floor in front of a white wall";
 const FIRST = { prompt: PROMPT, negative: "", sampler: "ddim", steps: 20, eta: 0, spacing: "leading", scale: 4, seed: 7 };
-const SCALES = [1, 2, 4, 7.5, 10, 15];
+const COLUMNS = 5; // of the strips over scales
+const FREE = "Classifier-free";
+const INTERVAL = "The same, inside an interval of the run";
+
+/** 0 (nothing of the prompt), 1 (Bayes' rule) and then even ratios up to `largest`; as widgets/guidance.py. */
+export function scalesTo(largest, count = COLUMNS) {
+  const ratios = Array.from({ length: count - 2 }, (_, k) => Number((largest ** ((k + 1) / (count - 2))).toFixed(1)));
+  return [0, 1, ...ratios];
+}
 
 /**
  * defaults      first values of the settings
@@ -48,34 +56,42 @@ export const PRESETS = {
     ],
   },
   guidance: {
-    defaults: { ...FIRST, prompt: "a red sphere" },
-    top: ["scale"],
+    defaults: { ...FIRST, prompt: "a red sphere", method: "all", largest: 8, start: 0.1, stop: 0.6, seed: 5 },
+    top: ["largest"],
     controls: ["prompt", "seed"],
-    more: ["steps", "sampler"],
-    groups: (s) => [
-      { title: "Four starts at this scale", columns: 1, lanes: [lane("four", "", s, free(s.scale), { count: 4 })] },
-      {
-        title: "The first of them at six scales",
-        columns: 6,
-        lanes: SCALES.map((scale) => lane(`scale-${scale}`, `scale ${scale}`, { ...s, scale }, free(scale))),
-      },
-    ],
+    more: ["method", "start", "stop", "steps"],
+    groups: (s) => {
+      const within = { start: Math.min(s.start, s.stop), stop: Math.max(s.start, s.stop) };
+      const strip = (key, more) =>
+        scalesTo(s.largest).map((scale, k) => lane(`${key}-${k}`, `scale ${scale}`, s, { ...free(scale), ...more }));
+      const rows = { free: { title: FREE, lanes: strip("free", {}) }, interval: { title: INTERVAL, lanes: strip("interval", within) } };
+      return Object.entries(rows)
+        .filter(([method]) => s.method === "all" || s.method === method)
+        .map(([, row]) => ({ columns: COLUMNS, ...row }));
+    },
   },
   "negative-prompts": {
-    defaults: { ...FIRST, prompt: "a sphere", negative: "green", weight: 4 },
+    defaults: { ...FIRST, prompt: "a sphere", negative: "red", weight: 4, from: 0, to: 20 },
     top: ["prompt", "negative", "scale"],
     controls: ["weight", "seed"],
-    more: ["steps", "sampler"],
-    groups: (s) => [
-      {
-        columns: 3,
-        lanes: [
-          lane("without", "Without it", { ...s, negative: "" }, free(s.scale), { count: 3 }),
-          lane("used", "The formula in use", s, { rule: "negative_prompt", scale: s.scale }, { count: 3 }),
-          lane("three", `Three predictions, weight ${s.weight}`, s, { rule: "three_branch", lambdaPos: s.scale, lambdaNeg: s.weight }, { count: 3 }),
-        ],
-      },
-    ],
+    more: ["from", "to", "sampler"],
+    groups: (s) => {
+      const [from, to] = [Math.min(s.from, s.to), Math.max(s.from, s.to)];
+      const always = from <= 0 && to >= s.steps;
+      const window = always ? {} : { start: Math.min(from / s.steps, 1), stop: Math.min(to / s.steps, 1), outside: free(s.scale) };
+      const used = { rule: "negative_prompt", scale: s.scale, ...window };
+      const three = { rule: "three_branch", lambdaPos: s.scale, lambdaNeg: s.weight, ...window };
+      return [
+        {
+          columns: 3,
+          lanes: [
+            lane("without", "Without it", { ...s, negative: "" }, free(s.scale), { count: 3 }),
+            lane("used", "The formula in use", s, used, { count: 3 }),
+            lane("three", `Three predictions, weight ${s.weight}`, s, three, { count: 3 }),
+          ],
+        },
+      ];
+    },
   },
 };
 
@@ -104,7 +120,12 @@ export function describe({ prompt, negativePrompt, numInferenceSteps, sampler, e
   const levels = spacing === "leading" ? "" : `, ${spacing}`;
   const three = guidance.rule === "three_branch";
   const scale = three ? `weights ${guidance.lambdaPos} and ${guidance.lambdaNeg}` : `guidance ${guidance.scale}`;
-  return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}, seed ${seed}`;
+  const within = guidance.stop === undefined ? "" : ` from ${share(guidance.start)} to ${share(guidance.stop)} of the run`;
+  return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}${within}, seed ${seed}`;
+}
+
+function share(x) {
+  return Number(x.toFixed(3));
 }
 
 function free(scale) {

@@ -82,8 +82,8 @@ details > .fields { padding-top: 0.3rem; }
 .stage { min-width: 0; display: grid; gap: 1.2rem; }
 .group > .name { font-weight: 600; font-size: 0.86rem; margin-bottom: 0.45rem; font-variant-numeric: tabular-nums; }
 .row { display: grid; gap: 0 clamp(0.5rem, 1.8cqi, 1rem); grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
-.row[style*="--columns: 6"] { grid-template-columns: repeat(auto-fit, minmax(min(30%, 6rem), 1fr)); }
-.row[style*="--columns: 6"] figure { margin-bottom: 0.7rem; }
+.card > slot[name="kept"] { display: block; margin-bottom: 1.2rem; }
+.row[style*="--columns: 5"] figcaption { font-size: clamp(0.7rem, 2.4cqi, 0.86rem); }
 .row[style*="--columns: 3"] { max-width: 31rem; }
 figure { margin: 0; min-width: 0; display: grid; grid-row: span 3; grid-template-rows: subgrid; align-content: start; }
 .pictures { display: grid; gap: 6px; grid-template-columns: repeat(var(--across, 1), minmax(0, 1fr)); }
@@ -99,6 +99,10 @@ figcaption .state { color: var(--pst-color-text-muted); font-variant-numeric: ta
 .strip canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 4px; }
 .strip span { white-space: nowrap; font-size: 0.72rem; color: var(--pst-color-text-muted); text-align: center; font-variant-numeric: tabular-nums; }
 .strip .name { grid-column: 1 / -1; text-align: left; white-space: normal; line-height: 1.3; }
+@container (max-width: 30rem) {
+  .row[style*="--columns: 2"] .strip { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+  .row[style*="--columns: 2"] .between { display: none; }
+}
 @container (max-width: 30rem) { .strip span { font-size: 0.66rem; } .live { gap: 0.9rem; } }
 .bar { display: grid; grid-template-columns: 1fr auto; gap: 0.2rem 1rem; align-content: center; align-items: center; min-height: 46px; }
 .fields + .bar { margin-top: 0.6rem; }

@@ -49,11 +49,14 @@ export class Tile {
   }
 
   film({ x_t, x0, t }) {
+    const last = t.length - 1;
+    // Where two films stand side by side on a phone, three pictures of each are left, large enough to be seen.
+    const place = (k) => (last < 3 || [0, Math.ceil(last / 2), last].includes(k) ? "" : "between");
     const row = (images, name, what) => [
       h("span", { class: "name" }, name),
-      ...images.map((image, k) => draw(h("canvas", { role: "img" }), image, `${what} at timestep ${t[k]} of: ${this.#lane.text}`)),
+      ...images.map((image, k) => draw(h("canvas", { role: "img", class: place(k) }), image, `${what} at timestep ${t[k]} of: ${this.#lane.text}`)),
     ];
-    const times = t.map((at) => h("span", {}, at));
+    const times = t.map((at, k) => h("span", { class: place(k) }, at));
     this.#strip.replaceChildren(...row(x_t, "what it holds, xₜ", "The noisy state, decoded,"), ...row(x0, "what it expects, x₀, at timestep", "The expected picture"), ...times);
     this.#strip.style.gridTemplateColumns = `repeat(${t.length < 4 ? 6 : t.length}, minmax(0, 1fr))`;
     this.#strip.hidden = false;

@@ -42,6 +42,24 @@ RUNS = [
         6,
         2,
     ),
+    (
+        "ddim",
+        6,
+        0.0,
+        "leading",
+        {
+            "rule": "three_branch",
+            "lambdaPos": 4,
+            "lambdaNeg": 4,
+            "start": 0,
+            "stop": 0.5,
+            "outside": {"rule": "classifier_free", "scale": 4},
+        },
+        "a sphere",
+        "red",
+        7,
+        2,
+    ),
 ]
 TEXTS = ["a sphere", PROMPT, "an object before a wall", "A  Red   CUBE", ""]
 UNKNOWN = ["a shpere", "a red dog", "purpel torus on teh floor"]
@@ -55,7 +73,10 @@ def rule(data: dict):
         "three_branch": lambda: guidance.ThreeBranch(data["lambdaPos"], data["lambdaNeg"]),
     }
     found = kinds[data["rule"]]()
-    return guidance.Interval(found, data["start"], data["stop"]) if "start" in data else found
+    if "start" not in data:
+        return found
+    outside = [rule(data["outside"])] if "outside" in data else []
+    return guidance.Interval(found, data["start"], data["stop"], *outside)
 
 
 def walks() -> list[dict]:

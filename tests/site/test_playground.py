@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "site")]
 import playground_site  # noqa: E402
 
 PRESETS = ["intro", "still-life", "few-steps", "guidance", "negative-prompts"]
-LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 7, "negative-prompts": 3}
+LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 10, "negative-prompts": 3}
 AXE = ROOT / "scripts/vendor/node_modules/axe-core/axe.min.js"
 SCRIPT_LIMIT, PICTURE_LIMIT = 60_000, 250_000
 WAIT = 20_000
@@ -336,19 +336,45 @@ def test_change_while_running_never_shows_a_picture_under_another_label(open_pag
     assert page.evaluate("window.wrong") == []
 
 
-@pytest.mark.slow  # on a quick machine the run may be over before the button is found
-def test_stop_ends_the_run_and_run_makes_it_again(open_page):
-    page = open_page("guidance-light")
+@pytest.fixture(scope="module")
+def slow_engine(tmp_path_factory):
+    """The address of a site whose engine takes 60 ms a step, so that a run is under way for as long as a test needs."""
+    folder = tmp_path_factory.mktemp("slow") / "site"
+    playground_site.write(folder, pace=60)
+    address, _, running = playground_site.serve(folder)
+    yield address
+    running.shutdown()
+
+
+def test_stop_ends_the_run_and_run_makes_it_again(browser, slow_engine):
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(f"{slow_engine}/guidance-light.html")
     load(page)
-    stop = page.get_by_role("button", name="Stop")
-    stop.click()
-    assert "Stopped." in page.locator(".bar .note").inner_text()
+    page.get_by_role("button", name="Stop").click()  # ten runs of twenty steps take 12 s
+    note = page.locator(".bar .note")
+    assert note.inner_text() == "Stopped."
     page.wait_for_timeout(300)
     before = page.locator(".stage").inner_text()
     page.wait_for_timeout(300)
     assert page.locator(".stage").inner_text() == before, "it went on"
     page.get_by_role("button", name="Run").click()
-    finish(page, 7)
+    page.get_by_text(re.compile(r"Run 1 of 10, step \d+ of 20")).wait_for()
+    page.close()
+
+
+def test_the_method_chooses_the_rows(open_page):
+    page = open_page("guidance-light")
+    load(page)
+    finish(page, 10)
+    page.get_by_text("More settings").click()
+    page.get_by_label("Method", exact=True).select_option("interval")
+    page.get_by_text("Done in").wait_for()
+    assert page.locator(".group .name:visible").all_inner_texts() == [
+        "The same, inside an interval of the run"
+    ]
+    kept = page.locator('figure[slot="kept"]')
+    assert kept.locator("img:visible").count() == 5 and "classifier" in kept.inner_text()
 
 
 def test_going_back_costs_nothing(open_page):
@@ -656,31 +682,118 @@ def first_settings():
     return playground_stills.first_settings()
 
 
-def test_presets_begin_like_the_notebooks_widgets():
+# A setting of a preset under the name that the widgets give it, where that differs.
+NAMES = {"negative": "negative_prompt", "scale": "guidance", "film": "filmstrip"}
+SHARED = {
+    "intro": ("sampler", "prompt negative sampler steps eta spacing scale seed"),
+    "still-life": ("sampler", "prompt negative sampler steps eta spacing scale seed film"),
+    "few-steps": ("sampler", "prompt negative sampler steps eta spacing scale seed film"),
+    "guidance": ("guidance", "prompt method largest steps seed"),
+    "negative-prompts": ("negative", "prompt negative scale seed"),
+    "mixture": ("mixture", "sampler steps eta spacing seed"),
+}
+CALLS = {  # how the chapter beside the preset makes its widget
+    "still-life": ("still-life", "sampler_widget"),
+    "few-steps": ("few-steps", "sampler_widget"),
+    "guidance": ("guidance", "guidance_widget"),
+    "negative-prompts": ("negative-prompts", "negative_widget"),
+    "mixture": ("few-steps", "mixture_widget"),
+}
+
+
+def call_in(chapter, function):
+    """(prompt and negative prompt, other arguments) of the call of a widget in a chapter."""
+    import ast
+
+    text = (ROOT / "book" / f"{chapter}.md").read_text(encoding="utf-8")
+    cells = re.findall(r"```\{code-cell\} ipython3\n(?::[^\n]*\n|\n)*(.*?)```", text, re.DOTALL)
+    known = {}
+    for cell in cells:
+        for node in ast.parse(re.sub(r"^%.*$", "", cell, flags=re.MULTILINE)).body:
+            if isinstance(node, ast.Assign) and re.match(r"[A-Z]", ast.unparse(node.targets[0]).lstrip("(")):
+                try:
+                    value = ast.literal_eval(node.value)
+                except ValueError:
+                    continue
+                names = [ast.unparse(name) for name in getattr(node.targets[0], "elts", node.targets)]
+                known |= dict(zip(names, value if len(names) > 1 else [value]))
+            call = getattr(node, "value", None)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == function:
+                texts = [known[n.id] for n in call.args if isinstance(n, ast.Name) and n.id in known]
+                given = {key.arg: key.value for key in call.keywords}
+                return texts, {
+                    name: known[value.id] if isinstance(value, ast.Name) else ast.literal_eval(value)
+                    for name, value in given.items()
+                }
+    raise AssertionError(f"{chapter} makes no {function}")
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_presets_begin_like_the_notebooks_widgets(name):
+    """The same first values, by way of the widget's own controls and of the chapter's call."""
+    from diffusion_tutorial.widgets import GuidanceWidget, MixtureWidget, NegativeWidget, SamplerWidget
+
+    kinds = {
+        "sampler": SamplerWidget,
+        "guidance": GuidanceWidget,
+        "negative": NegativeWidget,
+        "mixture": MixtureWidget,
+    }
     import inspect
 
-    from diffusion_tutorial import SAMPLERS
-    from diffusion_tutorial.widgets import MixtureWidget, SamplerWidget
+    kind, keys = SHARED[name]
+    own = {k: p.default for k, p in inspect.signature(kinds[kind].__init__).parameters.items()}
+    own |= {"spacing": own.get("spacing") or "leading"}  # Still Life's own
+    if kind == "sampler":
+        own["filmstrip"] = True  # what None means for a small model
+    first = first_settings()[name]
+    if name in CALLS:
+        texts, given = call_in(*CALLS[name])
+        own |= given | dict(zip(("prompt", "negative_prompt"), texts))
+    else:
+        own |= {"prompt": first["prompt"], "seed": 7}  # the front page has no notebook
+    assert {key: first[key] for key in keys.split()} == {
+        key: own[NAMES.get(key, key)] for key in keys.split()
+    }
+    if name == "guidance":
+        assert (first["start"], first["stop"]) == own["interval"]
+    if name == "negative-prompts":
+        assert own["window"] is None and (first["from"], first["to"]) == (0, own["steps"])
+        assert first["weight"] == first["scale"]  # as the widget's guess, ThreeBranch(scale, scale)
 
-    def defaults(widget):
-        return {name: p.default for name, p in inspect.signature(widget.__init__).parameters.items()}
 
-    titles = run_node(
-        f'import {{ SAMPLERS }} from "{module("controls.mjs")}"; console.log(JSON.stringify(SAMPLERS))'
-    )
+def test_controls_have_the_ranges_of_the_notebooks_widgets():
+    from diffusion_tutorial import SAMPLERS, load
+    from diffusion_tutorial.schedules import SPACINGS
+    from diffusion_tutorial.widgets import guidance_widget, negative_widget, sampler_widget
+    from diffusion_tutorial.widgets.guidance import scales_to
+
+    program = f"""import {{ CONTROLS, SAMPLERS }} from "{module("controls.mjs")}";
+      import {{ scalesTo }} from "{module("presets.mjs")}";
+      console.log(JSON.stringify([CONTROLS, SAMPLERS, [2, 8, 15, 32].map((s) => scalesTo(s))]));"""
+    controls, titles, scales = run_node(program)
     assert titles.items() <= {name: s.title for name, s in SAMPLERS.items()}.items()
-    first, widget, mixture = first_settings(), defaults(SamplerWidget), defaults(MixtureWidget)
-    for name in PRESETS:
-        assert [first[name][k] for k in ("sampler", "eta", "scale")] == [
-            widget[k] for k in ("sampler", "eta", "guidance")
-        ]
-    for key in ("sampler", "eta", "spacing", "seed"):
-        assert first["mixture"][key] == mixture[key]
-    chapter = (ROOT / "book" / "few-steps.md").read_text(encoding="utf-8")
-    assert (
-        f"sampler_widget(model, PROMPT, steps={first['few-steps']['steps']}, guidance=4.0, seed=7)" in chapter
-    )
-    assert f'mixture_widget(steps={first["mixture"]["steps"]}, spacing="trailing")' in chapter
+    assert list(controls["spacing"]["options"]) == list(SPACINGS)
+    assert scales == [scales_to(s) for s in (2.0, 8.0, 15.0, 32.0)]
+    model = load("still-life")
+    sampler = sampler_widget(model, "a cube", steps=1, filmstrip=False)
+    guided = guidance_widget(model, "a cube", method="classifier-free", steps=1)
+    negative = negative_widget(model, "a cube", "red", formula="used")
+    sliders = {
+        "steps": sampler.steps,
+        "eta": sampler.eta,
+        "scale": sampler.guidance,
+        "seed": sampler.seed,
+        "largest": guided.largest,
+        "start": guided.interval,
+        "stop": guided.interval,
+        "from": negative.window,
+        "to": negative.window,
+    }
+    for name, slider in sliders.items():
+        assert (controls[name]["min"], controls[name]["max"]) == (slider.min, slider.max), name
+        if name != "seed":
+            assert controls[name].get("step") == slider.step, name
 
 
 def test_stills_are_those_of_the_presets():
