@@ -1,4 +1,4 @@
-"""The command line: `python -m diffusion_tutorial sample "a red sphere" -o out.png`, and `bench`.
+"""The command line: `python -m diffusion_tutorial sample "a red sphere" -o out.png`, `bench` and `landscape`.
 
 A bad argument ends with exit status 2, one line on stderr and no file. Files are written whole or not at all.
 A further command is one more function in COMMANDS that adds its parser and sets `run`.
@@ -351,4 +351,29 @@ def _bench(args) -> int:
     return bench.main(args)
 
 
-COMMANDS = [_add_sample, _add_bench]
+# --- landscape ----------------------------------------------------------------------------------------------
+
+
+def _add_landscape(commands) -> None:
+    p = commands.add_parser(
+        "landscape",
+        help="text-to-image systems: facts with sources, and computed costs",
+        description="Text-to-image systems: facts with sources, and computed costs.",
+    )
+    p.add_argument("system", nargs="?", help="the id of one system: all its facts, with where each was read")
+    p.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    p.add_argument(
+        "--check",
+        action="store_true",
+        help="check the data, and compare it with the installed diffusers; status 1 if they differ",
+    )
+    p.set_defaults(run=_landscape)
+
+
+def _landscape(args) -> int:
+    from .landscape import command
+
+    return command.main(args)
+
+
+COMMANDS = [_add_sample, _add_bench, _add_landscape]

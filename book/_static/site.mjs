@@ -53,3 +53,6 @@ addEventListener("load", () => {
   else makeScrollable();
 });
 addEventListener("resize", makeScrollable);
+
+// The table of systems, on the one page that has it.
+if (document.querySelector("[data-landscape]")) import("./landscape.mjs");

@@ -1,0 +1,170 @@
+"""Figures of the landscape: a timeline, a family tree, and the cost of an image against the day of release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..plots import INK, PALETTE, RULE
+from .facts import FAMILIES, System
+
+COLOURS = dict(zip(FAMILIES, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], "#767676"), strict=True))
+# Where a name stands in the figure of costs, in points from its mark, if not to its right.
+_LABELS = {
+    "sdxl": (-7, 0, "right"),
+    "playground-2-5": (0, 10, "center"),
+    "sd-3": (-7, -3, "right"),
+    "flux-1-dev": (-7, 2, "right"),
+    "sd-3-5-large": (7, 4, "left"),
+    "lumina-2": (7, -5, "left"),
+    "pixart-alpha": (-7, 2, "right"),
+    "pixart-sigma": (-2, -10, "center"),
+    "qwen-image": (-7, 0, "right"),
+}
+MARKERS = dict(zip(FAMILIES, "os^Dx", strict=True))
+
+
+def timeline(systems: Mapping[str, System]) -> Figure:
+    """Every system with a release, one a line, oldest first: filled where weights are or were to be had."""
+    dated = sorted((s for s in systems.values() if s.released), key=lambda s: s.released[0])
+    fig = Figure(figsize=(8.4, 0.235 * len(dated) + 0.9), layout="constrained")
+    axes = fig.add_subplot()
+    for y, system in enumerate(dated):
+        x, colour = system.released[0], COLOURS[system.family]
+        axes.plot([2022, x], [y, y], color=RULE, lw=0.6, zorder=0)
+        verified = system["release"].state == "verified"
+        axes.plot(
+            x,
+            y,
+            marker="o",
+            ms=7,
+            mec=colour,
+            mfc=colour if system.open else "white",
+            mew=1.6,
+            ls="",
+        )
+        label = system.name + ("" if verified else " *")
+        right = x < 2025.3
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(8 if right else -8, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=8.5,
+            color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )
+    axes.set_ylim(len(dated) - 0.4, -0.8)
+    axes.set_xlim(2022, 2027)
+    axes.set_xticks(range(2022, 2028))
+    axes.set_yticks([])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    handles = [
+        Line2D([], [], marker="o", ls="", color=colour, ms=6, label=name) for name, colour in COLOURS.items()
+    ]
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 0), fontsize=8, frameon=True, edgecolor=RULE
+    )
+    return fig
+
+
+def tree(systems: Mapping[str, System]) -> Figure:
+    """Systems whose architecture is known, a lane a family; a line leads from a system to what builds on it."""
+    fig = Figure(figsize=(8.4, 7.4), layout="constrained")
+    axes = fig.add_subplot()
+    place: dict[str, tuple[float, float]] = {}
+    top = 0.0
+    for family in FAMILIES[:-1]:
+        members = sorted(
+            (s for s in systems.values() if s.family == family and s.released), key=lambda s: s.released[0]
+        )
+        ends: list[float] = []  # where the last label of each line of the lane ends
+        for system in members:
+            x = system.released[0]
+            line = next((k for k, end in enumerate(ends) if end < x), len(ends))
+            ends[line : line + 1] = [x + 0.16 + 0.061 * len(system.name)]
+            place[system.id] = (x, top + line + 0.75)
+        height = len(ends) + 0.7
+        axes.axhspan(top, top + height, color=COLOURS[family], alpha=0.08, lw=0)
+        axes.text(2022.02, top + 0.08, family, va="top", fontsize=10, weight="bold", color=COLOURS[family])
+        top += height + 0.15
+    for system in systems.values():
+        if system.parent and {system.id, system.parent[0]} <= set(place):
+            (x0, y0), (x1, y1) = place[system.parent[0]], place[system.id]
+            axes.annotate(
+                "",
+                (x1, y1),
+                (x0, y0),
+                arrowprops={
+                    "arrowstyle": "-|>",
+                    "color": "#555555",
+                    "lw": 0.9,
+                    "shrinkA": 4,
+                    "shrinkB": 4,
+                    "connectionstyle": "arc3,rad=0.18",
+                },
+            )
+    for name, (x, y) in place.items():
+        system, colour = systems[name], COLOURS[systems[name].family]
+        axes.plot(x, y, "o", ms=6.5, mec=colour, mfc=colour if system.open else "white", mew=1.5)
+        axes.text(
+            x + 0.07,
+            y,
+            system.name,
+            va="center",
+            fontsize=8.2,
+            color=INK,
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
+        )
+    axes.set_ylim(top, 0)
+    axes.set_xlim(2022, 2027.6)
+    axes.set_xticks(range(2022, 2028))
+    axes.set_yticks([])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    return fig
+
+
+def cost(systems: Mapping[str, System], counted: Mapping[str, dict]) -> Figure:
+    """FLOPs of an image with the default steps and guidance against the day of release, on a logarithmic axis."""
+    fig = Figure(figsize=(8.4, 5.6), layout="constrained")
+    axes = fig.add_subplot()
+    points = [
+        (systems[name], found["flops_image"])
+        for name, found in counted.items()
+        if systems[name].released is not None
+    ]
+    for system, flops in points:
+        x = system.released[0]
+        axes.semilogy(
+            x, flops, MARKERS[system.family], ms=6.5, color=COLOURS[system.family], label=system.family
+        )
+        dx, dy, side = _LABELS.get(system.id, (7, 0, "left"))
+        axes.annotate(
+            system.name,
+            (x, flops),
+            (dx, dy),
+            textcoords="offset points",
+            ha=side,
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    axes.legend(
+        [unique[f] for f in FAMILIES if f in unique],
+        [f for f in FAMILIES if f in unique],
+        fontsize=8,
+        loc="lower left",
+        edgecolor=RULE,
+    )
+    axes.set_xlim(2022.3, 2027.9)
+    axes.set_xticks(range(2023, 2028))
+    axes.set_ylabel("FLOPs an image")
+    axes.grid(axis="y", color=RULE, lw=0.5)
+    axes.spines[["right", "top"]].set_visible(False)
+    return fig

@@ -1,0 +1,265 @@
+"""The landscape as a table: rows of plain values, text for a terminal, JSON, and HTML for a page.
+
+The HTML stands by itself: it reads without a script, and `_static/landscape.mjs`, where a page has it, adds sorting
+and filters.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+from .facts import FIELDS, Fact, System
+
+TITLES = {
+    "developer": "developer",
+    "release": "release",
+    "weights": "weights",
+    "licence": "licence",
+    "architecture": "architecture",
+    "prediction": "the network predicts",
+    "text_encoders": "text encoders",
+    "resolution": "resolution",
+    "pipeline": "diffusers class",
+    "steps": "default steps",
+    "scale": "default scale",
+    "negative_prompt": "negative prompt",
+    "status": "status now",
+}
+MARKS = {"verified": "", "unverified": "*", "unknown": ""}
+
+
+def rows(systems: Mapping[str, System], counted: Mapping[str, dict]) -> list[dict]:
+    """One dict a system: id, name, family, every field as {value, state, ...}, and the computed numbers or None."""
+    return [_row(system, counted.get(system.id)) for system in systems.values()]
+
+
+def _row(system: System, found: dict | None) -> dict:
+    row = {
+        "id": system.id,
+        "name": system.name,
+        "asked": system.asked,
+        "family": system.family,
+        "facts": {field: _fact(system[field]) for field in FIELDS},
+        "computed": None,
+    }
+    if system.nearest:
+        row["nearest"] = {"system": system.nearest[0], "because": system.nearest[1]}
+    if found:
+        row["computed"] = {
+            "denoiser_parameters": found["parameters"][system.count["denoiser"]],
+            **{
+                key: found[key]
+                for key in ("parameters", "flops_call", "calls", "flops_image", "bytes_bf16", "missing")
+            },
+        }
+    return row
+
+
+def _fact(fact: Fact) -> dict:
+    found = {"value": fact.value, "state": fact.state}
+    if fact.source:
+        found |= {"source": fact.source.url, "title": fact.source.title, "read": fact.source.read.isoformat()}
+        if fact.source.copy:
+            found["copy"] = fact.source.copy
+    found |= {
+        key: text
+        for key, text in {"excerpt": fact.excerpt, "note": fact.note, "where": fact.where}.items()
+        if text
+    }
+    return found
+
+
+# --- the columns that all printed forms share ---------------------------------------------------------------
+
+
+def columns(row: dict) -> dict[str, tuple[str, object]]:
+    """Title -> (what is shown, what it sorts by) of one row; None sorts last."""
+    facts, computed = row["facts"], row["computed"]
+
+    def shown(field):
+        fact = facts[field]
+        text = "unknown" if fact["value"] is None else str(fact["value"]) + MARKS[fact["state"]]
+        return text, fact["value"]
+
+    def number(key, scale, form):
+        if computed is None:
+            return "not counted", None
+        text = form.format(computed[key] / scale)
+        return text + ("+" if key == "bytes_bf16" and computed["missing"] else ""), computed[key] / scale
+
+    return {
+        "system": (row["name"], row["name"].lower()),
+        "release": shown("release"),
+        "weights": shown("weights"),
+        "licence": shown("licence"),
+        "family": (row["family"], row["family"]),
+        "denoiser, B": number("denoiser_parameters", 1e9, "{:.2f}"),
+        "PFLOP an image": number("flops_image", 1e15, "{:.3f}"),
+        "GB in bf16": number("bytes_bf16", 1e9, "{:.1f}"),
+        "steps": shown("steps"),
+        "scale": shown("scale"),
+        "negative prompt": shown("negative_prompt"),
+        "status now": shown("status"),
+    }
+
+
+NOTES = (
+    "* is unverified: somebody says it, but no primary source that was opened. unknown: no primary source that was "
+    "opened says it. + in memory: a component whose configuration was not obtained is left out."
+)
+
+
+def as_text(found: Sequence[dict], names: Sequence[str] = ()) -> str:
+    """Lines for a terminal; long cells are cut. names: columns to show, by default all but licence and status."""
+    names = names or [n for n in columns(found[0]) if n not in ("licence", "status now")]
+    table = [list(names)] + [[_cut(columns(row)[n][0], 28) for n in names] for row in found]
+    widths = [max(len(line[k]) for line in table) for k in range(len(names))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:], "", NOTES])
+
+
+def one_as_text(system: System, found: dict | None) -> str:
+    """All facts of one system with where each comes from."""
+    lines = [f"{system.name} ({system.family})", ""]
+    for field, fact in system.facts.items():
+        lines.append(f"{TITLES[field]}: {fact}")
+        lines.append(f"    {fact.provenance()}")
+        if fact.source:
+            lines.append(f"    {fact.source.copy or fact.source.url}")
+        if fact.excerpt:
+            lines.append(f"    “{fact.excerpt}”")
+        if fact.note and fact.state == "verified":
+            lines.append(f"    note: {fact.note}")
+    if found:
+        lines += ["", "computed:"]
+        lines += [
+            f"    {name}: {count / 1e6:,.1f} M parameters" for name, count in found["parameters"].items()
+        ]
+        lines.append(
+            f"    {found['flops_call'] / 1e12:.2f} TFLOP a call, {found['calls']} calls, "
+            f"{found['flops_image'] / 1e12:,.0f} TFLOP an image"
+        )
+        lines.append(f"    {found['bytes_bf16'] / 1e9:.1f} GB of weights in bf16")
+        if found["missing"]:
+            lines.append(f"    left out, as no configuration was obtained: {', '.join(found['missing'])}")
+    if system.nearest:
+        lines += ["", f"nearest open relative: {system.nearest[0]}. {system.nearest[1]}"]
+    return "\n".join(lines)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+# --- HTML ---------------------------------------------------------------------------------------------------
+
+_STYLE = """
+.dt-landscape { font-size: 0.86rem; margin: 1rem 0; }
+.dt-landscape .dt-scroll { overflow: auto; max-height: 36rem; border: 1px solid var(--pst-color-border, #ddd);
+  border-radius: 8px; }
+.dt-landscape table { border-collapse: separate; border-spacing: 0; width: max-content; margin: 0; }
+.dt-landscape caption { text-align: left; padding: 0.5rem 0.7rem; caption-side: top; }
+.dt-landscape table :is(th, td) { text-align: left; vertical-align: top; padding: 0.35rem 0.7rem; max-width: 16rem;
+  border-bottom: 1px solid var(--pst-color-border, #ddd); background: var(--pst-color-background, #fff); }
+.dt-landscape thead th { position: sticky; top: 0; z-index: 2; white-space: nowrap; }
+.dt-landscape :is(tbody th, thead th:first-child) { position: sticky; left: 0; z-index: 1; }
+.dt-landscape thead th:first-child { z-index: 3; }
+.dt-landscape tbody th { font-weight: 600; max-width: 9.5rem; }
+.dt-landscape td[data-number] { text-align: right; font-variant-numeric: tabular-nums; }
+.dt-landscape td[data-state="unknown"] { color: var(--pst-color-text-muted, #666); font-style: italic; }
+.dt-landscape td[data-state="unverified"] { text-decoration: underline dotted; text-underline-offset: 0.2em; }
+.dt-landscape th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
+  cursor: pointer; }
+.dt-landscape th[aria-sort="ascending"] button::after { content: " ▲"; }
+.dt-landscape th[aria-sort="descending"] button::after { content: " ▼"; }
+.dt-landscape form { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; margin: 0 0 0.7rem; align-items: end; }
+.dt-landscape form label { display: grid; gap: 0.15rem; }
+.dt-landscape form label.dt-check { display: flex; gap: 0.4rem; align-items: center; }
+.dt-landscape form :is(input, select, button) { font: inherit; padding: 0.25rem 0.4rem; color: inherit;
+  background: var(--pst-color-surface, #f6f6f6); border: 1px solid var(--pst-color-text-muted, #777);
+  border-radius: 5px; }
+.dt-landscape output { display: block; margin-bottom: 0.4rem; }
+.dt-landscape details { border-bottom: 1px solid var(--pst-color-border, #ddd); padding: 0.25rem 0; }
+.dt-landscape summary { cursor: pointer; }
+.dt-landscape dl { margin: 0.4rem 0 0.8rem 1rem; overflow-wrap: anywhere; }
+.dt-landscape dt { font-weight: 600; margin-top: 0.45rem; }
+.dt-landscape dd { margin: 0 0 0 1rem; }
+.dt-landscape q { color: var(--pst-color-text-muted, #555); }
+.dt-landscape [hidden] { display: none; }
+"""
+
+
+def as_html(found: Sequence[dict]) -> str:
+    """A table with the sources of every row below it; classes and data attributes are for landscape.mjs."""
+    head = "".join(
+        f'<th scope="col" data-column="{_slug(title)}">{html.escape(title)}</th>'
+        for title in columns(found[0])
+    )
+    body = "".join(_html_row(row) for row in found)
+    lists = "".join(_html_sources(row) for row in found)
+    return (
+        f'<div class="dt-landscape" data-landscape><style>{_STYLE}</style>'
+        '<div class="dt-scroll" role="region" aria-label="Text-to-image systems" tabindex="0">'
+        f"<table><caption>{len(found)} text-to-image systems. {html.escape(NOTES)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<details class="dt-all"><summary>Where each fact was read, with excerpts</summary>{lists}</details></div>'
+    )
+
+
+def _html_row(row: dict) -> str:
+    fields = {"release": "release", "weights": "weights", "licence": "licence", "steps": "steps"}
+    fields |= {"scale": "scale", "negative prompt": "negative_prompt", "status now": "status"}
+    cells = []
+    for title, (text, key) in columns(row).items():
+        if title == "system":
+            cells.append(f'<th scope="row"><a href="#source-{row["id"]}">{html.escape(text)}</a></th>')
+            continue
+        state = row["facts"][fields[title]]["state"] if title in fields else "computed"
+        attributes = f' data-state="{state if key is not None else "unknown"}"'
+        if isinstance(key, (int, float)):
+            attributes += f' data-number="{key:.6g}"'
+        if state == "unverified":
+            attributes += (
+                f' title="{html.escape("unverified: " + row["facts"][fields[title]].get("note", ""))}"'
+            )
+        cells.append(f"<td{attributes}>{html.escape(text)}</td>")
+    memory = row["computed"]["bytes_bf16"] / 1e9 if row["computed"] else ""
+    facts = row["facts"]
+    data = {
+        "weights": facts["weights"]["value"],
+        "family": row["family"],
+        "negative": facts["negative_prompt"]["value"] or "unknown",
+        "asked": str(row["asked"]).lower(),
+        "memory": f"{memory:.3f}" if memory else "",
+        "partial": str(bool(row["computed"] and row["computed"]["missing"])).lower(),
+    }
+    attributes = " ".join(f'data-{key}="{html.escape(str(value))}"' for key, value in data.items())
+    return f"<tr {attributes}>{''.join(cells)}</tr>"
+
+
+def _html_sources(row: dict) -> str:
+    entries = []
+    for field, fact in row["facts"].items():
+        value = "unknown" if fact["value"] is None else str(fact["value"])
+        state = fact["state"] + (f", {fact['note']}" if "note" in fact else "")
+        parts = [f"{html.escape(value)} <em>({html.escape(state)})</em>"]
+        if "source" in fact:
+            title = html.escape(fact["title"])
+            parts.append(
+                f'<a href="{html.escape(fact.get("copy", fact["source"]))}">{title}</a>'
+                f"{' (read in a copy)' if 'copy' in fact else ''}, read {fact['read']}"
+            )
+        if "excerpt" in fact:
+            parts.append(f"<q>{html.escape(fact['excerpt'])}</q>")
+        entries.append(f"<dt>{html.escape(TITLES[field])}</dt><dd>{'<br>'.join(parts)}</dd>")
+    name = html.escape(row["name"])
+    return f'<details id="source-{row["id"]}"><summary>{name}</summary><dl>{"".join(entries)}</dl></details>'
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z]+", "-", title.lower()).strip("-")

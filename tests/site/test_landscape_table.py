@@ -1,0 +1,84 @@
+"""The table of systems in Chromium: sorting, filters, the keyboard, and reading without a script."""
+
+from pathlib import Path
+
+import pytest
+
+from diffusion_tutorial import landscape
+from diffusion_tutorial.landscape import table
+
+SCRIPT = Path(__file__).resolve().parents[2] / "book/_static/landscape.mjs"
+AT = "http://landscape.test/"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return table.rows(landscape.load(), landscape.counted())
+
+
+def opened(browser, rows, **settings):
+    page = browser.new_page(**settings)
+    body = f'<!doctype html><html lang="en"><title>t</title>{table.as_html(rows)}'
+    body += '<script type="module" src="/landscape.mjs"></script></html>'
+    page.route(AT + "**", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
+    page.route(
+        AT + "landscape.mjs",
+        lambda route: route.fulfill(body=SCRIPT.read_text("utf-8"), content_type="text/javascript"),
+    )
+    page.goto(AT)
+    return page
+
+
+@pytest.fixture
+def page(browser, rows):
+    page = opened(browser, rows)
+    page.wait_for_selector(".dt-landscape form")
+    yield page
+    page.close()
+
+
+def names(page):
+    return page.locator("tbody tr:visible th").all_inner_texts()
+
+
+def test_reads_without_a_script(browser, rows):
+    page = opened(browser, rows, java_script_enabled=False)
+    assert names(page) == [row["name"] for row in rows]
+    page.close()
+
+
+def test_filters_keep_the_rows_that_match(page, rows):
+    page.select_option("select[name=family]", "MMDiT")
+    assert names(page) == [row["name"] for row in rows if row["family"] == "MMDiT"]
+    page.fill("input[name=text]", "flux")
+    assert names(page) == [r["name"] for r in rows if r["family"] == "MMDiT" and "FLUX" in r["name"]]
+    assert page.inner_text("output") == f"{len(names(page))} of {len(rows)} systems"
+    page.click("button[type=reset]")
+    page.wait_for_function(f"document.querySelector('output').textContent.startsWith('{len(rows)} ')")
+    assert len(names(page)) == len(rows)
+
+
+def test_a_memory_limit_drops_what_is_not_fully_counted(page, rows):
+    page.select_option("select[name=memory]", "8")
+    fit = [r for r in rows if r["computed"] and not r["computed"]["missing"]]
+    assert names(page) == [r["name"] for r in fit if r["computed"]["bytes_bf16"] <= 8e9]
+
+
+def test_the_keyboard_sorts_by_number_with_the_uncounted_last(page, rows):
+    button = page.locator("thead button", has_text="denoiser, B")
+    counted = sorted(r["computed"]["denoiser_parameters"] for r in rows if r["computed"])
+    for direction in ("ascending", "descending"):
+        button.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("th[data-column=denoiser-b]").get_attribute("aria-sort") == direction
+        order = {r["name"]: r["computed"] and r["computed"]["denoiser_parameters"] for r in rows}
+        shown = [order[name] for name in names(page)]
+        expected = counted if direction == "ascending" else counted[::-1]
+        assert shown[: len(counted)] == pytest.approx(expected, rel=1e-5)
+        assert all(value is None for value in shown[len(counted) :])
+
+
+def test_a_name_opens_its_sources(page):
+    page.click("tbody a[href='#source-sdxl']")
+    assert page.locator("#source-sdxl dl").is_visible()
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
