@@ -8,7 +8,13 @@ ASKED = {  # the systems that the first question names
     *("midjourney-5", "midjourney-5-x", "midjourney-6", "sd-1", "sd-2", "sdxl", "sd-3", "dalle-2", "dalle-3"),
     *("pixart-alpha", "pixart-sigma", "ideogram-1", "playground-2-5", "imagen-1", "imagen-2"),
 }
-PUBLISHED = {"unet-sd1": 859.5e6, "unet-sd2": 865.9e6, "unet-sdxl": 2567.5e6, "mmdit-sd3-medium": 2028e6}
+PUBLISHED = {
+    "unet-sd1": 859.5e6,
+    "unet-sd2": 865.9e6,
+    "unet-sdxl": 2567.5e6,
+    "mmdit-sd3-medium": 2028e6,
+    "dit-pixart-alpha": 611e6,
+}
 
 
 def test_the_data_is_sound_and_fits_the_installed_diffusers():
