@@ -19,7 +19,7 @@ def main(args) -> int:
         for fault in faults:
             print(fault, file=sys.stderr)
         print(
-            f"{len(faults)} faults"
+            f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
             if faults
             else "nothing to mend: schema, sources, counts and diffusers agree"
         )

@@ -24,27 +24,40 @@ _LABELS = {
     "qwen-image": (-7, 0, "right"),
 }
 MARKERS = dict(zip(FAMILIES, "os^Dx", strict=True))
+# How the mark of a system is filled, by its weights.
+WEIGHTS = {
+    "open": {"marker": "o", "fillstyle": "full"},
+    "gated": {"marker": "o", "fillstyle": "left"},
+    "withdrawn": {"marker": "X", "fillstyle": "full"},
+    "closed": {"marker": "o", "fillstyle": "none"},
+}
+
+
+def _mark(axes, system: System, x: float, y: float) -> None:
+    look = {"ms": 7, "mew": 1.4, "color": COLOURS[system.family], "markerfacecoloralt": "white", "zorder": 3}
+    axes.plot(x, y, ls="", **look, **WEIGHTS[system["weights"].value])
+
+
+def _weights_legend(axes, **place) -> None:
+    handles = [
+        Line2D([], [], ls="", color=INK, ms=6, markerfacecoloralt="white", label=name, **look)
+        for name, look in WEIGHTS.items()
+    ]
+    axes.add_artist(
+        axes.legend(handles=handles, title="weights", title_fontsize=8, fontsize=8, edgecolor=RULE, **place)
+    )
 
 
 def timeline(systems: Mapping[str, System]) -> Figure:
-    """Every system with a release, one a line, oldest first: filled where weights are or were to be had."""
+    """Every system with a release, one a line, oldest first; the mark says what became of its weights."""
     dated = sorted((s for s in systems.values() if s.released), key=lambda s: s.released[0])
     fig = Figure(figsize=(8.4, 0.235 * len(dated) + 0.9), layout="constrained")
     axes = fig.add_subplot()
     for y, system in enumerate(dated):
-        x, colour = system.released[0], COLOURS[system.family]
+        x = system.released[0]
         axes.plot([2022, x], [y, y], color=RULE, lw=0.6, zorder=0)
         verified = system["release"].state == "verified"
-        axes.plot(
-            x,
-            y,
-            marker="o",
-            ms=7,
-            mec=colour,
-            mfc=colour if system.open else "white",
-            mew=1.6,
-            ls="",
-        )
+        _mark(axes, system, x, y)
         label = system.name + ("" if verified else " *")
         right = x < 2025.3
         axes.annotate(
@@ -66,9 +79,8 @@ def timeline(systems: Mapping[str, System]) -> Figure:
     handles = [
         Line2D([], [], marker="o", ls="", color=colour, ms=6, label=name) for name, colour in COLOURS.items()
     ]
-    axes.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 0), fontsize=8, frameon=True, edgecolor=RULE
-    )
+    _weights_legend(axes, loc="lower left", bbox_to_anchor=(0, 0))
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.16, 0), fontsize=8, edgecolor=RULE)
     return fig
 
 
@@ -99,6 +111,7 @@ def tree(systems: Mapping[str, System]) -> Figure:
                 "",
                 (x1, y1),
                 (x0, y0),
+                zorder=1,
                 arrowprops={
                     "arrowstyle": "-|>",
                     "color": "#555555",
@@ -109,16 +122,16 @@ def tree(systems: Mapping[str, System]) -> Figure:
                 },
             )
     for name, (x, y) in place.items():
-        system, colour = systems[name], COLOURS[systems[name].family]
-        axes.plot(x, y, "o", ms=6.5, mec=colour, mfc=colour if system.open else "white", mew=1.5)
+        _mark(axes, systems[name], x, y)
         axes.text(
             x + 0.07,
             y,
-            system.name,
+            systems[name].name,
             va="center",
             fontsize=8.2,
             color=INK,
-            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
+            zorder=2,
+            bbox={"facecolor": "white", "alpha": 0.88, "edgecolor": "none", "pad": 0.6},
         )
     axes.set_ylim(top, 0)
     axes.set_xlim(2022, 2027.6)
