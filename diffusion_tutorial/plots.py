@@ -28,6 +28,7 @@ INK, PAPER, RULE = "#1a1a1a", "#ffffff", "#d0d0d0"
 _DPI = 100
 _GAP = 6  # pixels between pictures
 _LINE = 17  # pixels a line of a title
+_TITLE = 9  # points of a title's letters
 _RESAMPLE = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -99,7 +100,7 @@ def show_grid(
     for k, title in enumerate(above):
         row = k // columns if each else 0
         head[row] = max(head[row], _LINE * (title.count("\n") + 1))
-    left = 8 + 7 * max(len(part) for t in row_titles for part in t.split("\n")) if row_titles else _GAP
+    left = 12 + max(_width(part) for t in row_titles for part in t.split("\n")) if row_titles else _GAP
     total_w = left + columns * (width + _GAP)
     total_h = sum(head) + rows * (height + _GAP) + _GAP
     fig = _figure(total_w / _DPI, total_h / _DPI, fixed=True)
@@ -128,7 +129,7 @@ def show_grid(
                 row_titles[row],
                 ha="right",
                 va="center",
-                fontsize=9,
+                fontsize=_TITLE,
                 color=INK,
             )
         y += height + _GAP
@@ -387,13 +388,56 @@ def _plain(fig, axes, grid: str):
     return fig
 
 
+def _width(text: str) -> int:
+    """Pixels that a title's line takes."""
+    from matplotlib.textpath import TextPath
+
+    return math.ceil(TextPath((0, 0), text, size=_TITLE).get_extents().x1 * _DPI / 72)
+
+
 def _wrap(text: str, room: int) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, room)) or text
 
 
-# --- the one way a chapter shows a figure -------------------------------------------------------------------
+# --- the one way a chapter shows a figure, and the one way it shows a table of text ---------------------------
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
+    """Show a table of text. head: a name for each column. rows: a cell for each column, the first names the row.
+
+    `caption` is the table's name for readers who cannot see it, too; required. Words between backticks are set
+    as code. Raises ValueError for an empty caption, and for a row whose length is not that of `head`.
+    """
+    from IPython.display import HTML, display
+
+    if not isinstance(caption, str) or not caption.strip():
+        raise ValueError(allowed("caption", caption, "a sentence that says what the table shows"))
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(
+                allowed("rows", f"a row with {len(row)} cells", f"{len(head)} cells, as in head")
+            )
+    top = "".join(f'<th scope="col">{_marked(name)}</th>' for name in head)
+    body = "".join(
+        f'<tr><th scope="row">{_marked(first)}</th>'
+        + "".join(f"<td>{_marked(c)}</td>" for c in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    name = html.escape(caption)
+    display(
+        HTML(
+            f'<div style="overflow-x:auto" role="region" aria-label="{name}" tabindex="0"><table class="table">'
+            f"<caption>{name}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+    )
+
+
+def _marked(text: str) -> str:
+    parts = html.escape(str(text), quote=False).split("`")
+    return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))
 
 
 def figure(

@@ -182,6 +182,12 @@ def test_nothing_is_left_to_be_written(soups, page):
 
 
 @every_page
+def test_every_table_is_one(soups, page):
+    for paragraph in soups[f"{page}.html"].find("article").find_all("p"):
+        assert not re.search(r"\|\s*[-–—:]+\s*\|", paragraph.get_text()), paragraph.get_text()[:160]
+
+
+@every_page
 def test_page_has_a_description(soups, page):
     soup = soups[f"{page}.html"]
     description = soup.find("meta", attrs={"name": "description"})

@@ -167,3 +167,30 @@ def test_pyplot_is_left_alone(samples):
     plots.show_grid(samples)
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def test_a_table_is_named_marked_and_escaped(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda value: shown.append(value.data))
+    plots.table(("model", "takes <it>"), [("A & B", "with `scale` above 1")], "What each takes.")
+    page = shown[0]
+    assert '<th scope="row">A &amp; B</th><td>with <code>scale</code> above 1</td>' in page
+    assert "takes &lt;it&gt;" in page and "<caption>What each takes.</caption>" in page
+    assert 'aria-label="What each takes."' in page and 'tabindex="0"' in page
+
+
+@pytest.mark.parametrize(
+    ("rows", "caption", "message"),
+    [([("a",)], "Named.", "rows is 'a row with 1 cells'.*2 cells"), ([], " ", "caption is ' '")],
+)
+def test_tables_are_checked(rows, caption, message):
+    with pytest.raises(ValueError, match=message):
+        plots.table(("one", "two"), rows, caption)
+
+
+@pytest.mark.parametrize("title", ["DPM++ 2M", "ancestral, eta 1", "i"])
+def test_a_row_has_room_for_its_title(samples, title):
+    fig = plots.show_grid(samples.images[:2], columns=1, row_titles=[title, "x"])
+    fig.canvas.draw()
+    boxes = [t.get_window_extent() for t in fig.texts]
+    assert len(boxes) == 2 and min(box.x0 for box in boxes) >= 0
