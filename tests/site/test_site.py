@@ -110,6 +110,22 @@ def test_search_finds_a_term(view):
     assert faults == []
 
 
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_the_quiz_answers_without_a_kernel_and_by_keyboard(view, page):
+    opened, _ = view(f"{page}.html", "phone")
+    quiz = opened.locator("section", has=opened.locator("h2", has_text="Quiz")).last
+    answers = quiz.locator("details.dt-fold")
+    assert answers.count() >= 12
+    first = answers.first
+    feedback = first.locator("p").last
+    assert not feedback.is_visible()
+    first.locator("summary").focus()
+    opened.keyboard.press("Enter")
+    assert feedback.is_visible() and re.match(r"(Right|No)\b", feedback.inner_text())
+    assert not answers.nth(1).locator("p").last.is_visible()
+    assert answers.nth(1).locator("summary").bounding_box()["height"] >= 24  # a finger's target
+
+
 def test_dark_mode_can_be_chosen(view):
     opened, _ = view(f"{PAGES[0]}.html")
     for _ in range(3):
