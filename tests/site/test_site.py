@@ -280,6 +280,21 @@ def test_code_names_of_the_glossary_exist(soups):
     assert missing == []
 
 
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_the_first_use_of_a_term_leads_to_the_glossary(soups, page):
+    links = soups[f"{page}.html"].select("article a.dt-term")
+    targets = [link["href"].partition("#")[2] for link in links]
+    assert len(targets) == len(set(targets)) >= 10
+    lines = {
+        span["id"]: span.get_text() for span in soups["book/glossary.html"].select("table.glossary span[id]")
+    }
+    for link, target in zip(links, targets):
+        name, _, other = lines[target].lower().partition(" (")
+        word = " ".join(link.get_text().lower().split())
+        assert word in {name, f"{name}s", other.rstrip(")"), f"{other.rstrip(')')}s"}
+        assert not link.find_parents(["a", "h1", "h2", "h3", "h4", "pre", "code"])
+
+
 def test_search_index_holds_every_page(html):
     text = (html / "searchindex.js").read_text(encoding="utf-8")
     index = json.loads(text[text.index("(") + 1 : text.rindex(")")])
