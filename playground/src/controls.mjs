@@ -22,6 +22,11 @@ export const CONTROLS = {
   spacing: { kind: "select", label: "Spacing", options: { leading: "leading", linspace: "linspace", trailing: "trailing" } },
   scale: { kind: "range", label: "Guidance scale", min: 0, max: 15, step: 0.5, digits: 1 },
   weight: { kind: "range", label: "Weight of the negative", min: 0, max: 15, step: 0.5, digits: 1 },
+  formula: {
+    kind: "select",
+    label: "Formula",
+    options: { both: "the one in use and the guess", used: "in use", guessed: "three predictions", perpendicular: "Perp-Neg" },
+  },
   method: { kind: "select", label: "Method", options: { all: "all", free: "classifier-free", interval: "interval" } },
   largest: { kind: "range", label: "Largest scale", min: 2, max: 32, step: 1 },
   start: { kind: "range", label: "Interval from", min: 0, max: 1, step: 0.05, digits: 2 },

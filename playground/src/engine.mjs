@@ -70,7 +70,7 @@ class Engine {
     const denoiser = async (x, t) => {
       const { needs, map } = rule(order.get(t), numInferenceSteps);
       nfe += needs.length;
-      return map(await this.#predict(x, t, needs, states, numImages));
+      return map(await this.#predict(x, t, needs, states, numImages), numImages);
     };
     const start = gaussian(numImages, this.numbers, seed);
     const noise = (index) => gaussian(numImages, this.numbers, seed, index + 1);

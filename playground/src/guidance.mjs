@@ -16,6 +16,28 @@ export function threeBranch(uncond, pos, neg, lambdaPos, lambdaNeg) {
   return uncond.map((e, k) => e + lambdaPos * (pos[k] - e) - lambdaNeg * (neg[k] - e));
 }
 
+/**
+ * eps_uncond + s (d_pos - w d_perp), d_perp the part of d_neg at right angles to d_pos in each of `rows` rows, with
+ * d_pos = eps_pos - eps_uncond and d_neg = eps_neg - eps_uncond (Perp-Neg, Armandpour et al. 2023, section 4).
+ */
+export function perpendicularNegative(uncond, pos, neg, scale, weight = 1, rows = 1) {
+  const size = uncond.length / rows;
+  const eps = uncond.slice();
+  for (let row = 0; row < rows; row++) {
+    let [length, along] = [0, 0];
+    for (let k = row * size; k < (row + 1) * size; k++) {
+      length += (pos[k] - uncond[k]) ** 2;
+      along += (pos[k] - uncond[k]) * (neg[k] - uncond[k]);
+    }
+    const share = length > 0 ? along / length : 0;
+    for (let k = row * size; k < (row + 1) * size; k++) {
+      const toward = pos[k] - uncond[k];
+      eps[k] += scale * (toward - weight * (neg[k] - uncond[k] - share * toward));
+    }
+  }
+  return eps;
+}
+
 const RULES = {
   conditional: () => ({ needs: ["cond"], map: ({ cond }) => cond }),
   unconditional: () => ({ needs: ["uncond"], map: ({ uncond }) => uncond }),
@@ -25,13 +47,17 @@ const RULES = {
     needs: ["uncond", "cond", "neg"],
     map: ({ uncond, cond, neg }) => threeBranch(uncond, cond, neg, number("lambdaPos", lambdaPos), number("lambdaNeg", lambdaNeg)),
   }),
+  perp_neg: ({ scale, weight = 1 }) => ({
+    needs: ["uncond", "cond", "neg"],
+    map: ({ uncond, cond, neg }, rows) => perpendicularNegative(uncond, cond, neg, number("scale", scale), number("weight", weight), rows),
+  }),
 };
 
 /**
  * A rule from plain data: { rule: "classifier_free", scale } and so on, see RULES; with start and stop, fractions of the
  * run, it holds while start <= step / steps < stop, and elsewhere data.outside does, by default the prompt's prediction
- * alone.
- * @returns {(step: number, steps: number) => { needs: string[], map: (predictions) => ArrayLike<number> }}
+ * alone. `map` takes the predictions of `rows` pictures, one picture after the other, by default of one.
+ * @returns {(step: number, steps: number) => { needs: string[], map: (predictions, rows?: number) => ArrayLike<number> }}
  */
 export function ruleOf(data) {
   if (!Object.hasOwn(RULES, data?.rule)) {

@@ -71,26 +71,25 @@ export const PRESETS = {
     },
   },
   "negative-prompts": {
-    defaults: { ...FIRST, prompt: "a sphere", negative: "red", weight: 4, from: 0, to: 20 },
+    defaults: { ...FIRST, prompt: "a sphere", negative: "red", formula: "both", weight: 4, from: 0, to: 20 },
     top: ["prompt", "negative", "scale"],
-    controls: ["weight", "seed"],
-    more: ["from", "to", "sampler"],
+    controls: ["formula", "seed"],
+    more: ["weight", "from", "to", "sampler"],
     groups: (s) => {
       const [from, to] = [Math.min(s.from, s.to), Math.max(s.from, s.to)];
       const always = from <= 0 && to >= s.steps;
       const window = always ? {} : { start: Math.min(from / s.steps, 1), stop: Math.min(to / s.steps, 1), outside: free(s.scale) };
       const used = { rule: "negative_prompt", scale: s.scale, ...window };
       const three = { rule: "three_branch", lambdaPos: s.scale, lambdaNeg: s.weight, ...window };
-      return [
-        {
-          columns: 3,
-          lanes: [
-            lane("without", "Without it", { ...s, negative: "" }, free(s.scale), { count: 3 }),
-            lane("used", "The formula in use", s, used, { count: 3 }),
-            lane("three", `Three predictions, weight ${s.weight}`, s, three, { count: 3 }),
-          ],
-        },
-      ];
+      const perpendicular = { rule: "perp_neg", scale: s.scale, ...window };
+      const shown = s.formula === "both" ? ["used", "guessed"] : [s.formula];
+      const formulas = {
+        used: () => lane("used", "The formula in use", s, used, { count: 3 }),
+        guessed: () => lane("three", `Three predictions, weight ${s.weight}`, s, three, { count: 3 }),
+        perpendicular: () => lane("perpendicular", "Perp-Neg", s, perpendicular, { count: 3 }),
+      };
+      const without = lane("without", "Without it", { ...s, negative: "" }, free(s.scale), { count: 3 });
+      return [{ columns: 3, lanes: [without, ...shown.map((name) => formulas[name]())] }];
     },
   },
 };
@@ -120,8 +119,9 @@ export function describe({ prompt, negativePrompt, numInferenceSteps, sampler, e
   const levels = spacing === "leading" ? "" : `, ${spacing}`;
   const three = guidance.rule === "three_branch";
   const scale = three ? `weights ${guidance.lambdaPos} and ${guidance.lambdaNeg}` : `guidance ${guidance.scale}`;
+  const kind = guidance.rule === "perp_neg" ? " by Perp-Neg" : "";
   const within = guidance.stop === undefined ? "" : ` from ${share(guidance.start)} to ${share(guidance.stop)} of the run`;
-  return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}${within}, seed ${seed}`;
+  return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}${kind}${within}, seed ${seed}`;
 }
 
 function share(x) {

@@ -60,6 +60,7 @@ RUNS = [
         7,
         2,
     ),
+    ("ddim", 8, 0.0, "leading", {"rule": "perp_neg", "scale": 4}, "a sphere", "a red sphere", 8, 3),
 ]
 TEXTS = ["a sphere", PROMPT, "an object before a wall", "A  Red   CUBE", ""]
 UNKNOWN = ["a shpere", "a red dog", "purpel torus on teh floor"]
@@ -71,6 +72,7 @@ def rule(data: dict):
         "classifier_free": lambda: guidance.ClassifierFree(data["scale"]),
         "negative_prompt": lambda: guidance.NegativePrompt(data["scale"]),
         "three_branch": lambda: guidance.ThreeBranch(data["lambdaPos"], data["lambdaNeg"]),
+        "perp_neg": lambda: guidance.PerpNeg(data["scale"]),
     }
     found = kinds[data["rule"]]()
     if "start" not in data:

@@ -689,7 +689,7 @@ SHARED = {
     "still-life": ("sampler", "prompt negative sampler steps eta spacing scale seed film"),
     "few-steps": ("sampler", "prompt negative sampler steps eta spacing scale seed film"),
     "guidance": ("guidance", "prompt method largest steps seed"),
-    "negative-prompts": ("negative", "prompt negative scale seed"),
+    "negative-prompts": ("negative", "prompt negative formula scale seed"),
     "mixture": ("mixture", "sampler steps eta spacing seed"),
 }
 CALLS = {  # how the chapter beside the preset makes its widget
@@ -767,6 +767,7 @@ def test_controls_have_the_ranges_of_the_notebooks_widgets():
     from diffusion_tutorial.schedules import SPACINGS
     from diffusion_tutorial.widgets import guidance_widget, negative_widget, sampler_widget
     from diffusion_tutorial.widgets.guidance import scales_to
+    from diffusion_tutorial.widgets.negative import CHOICES
 
     program = f"""import {{ CONTROLS, SAMPLERS }} from "{module("controls.mjs")}";
       import {{ scalesTo }} from "{module("presets.mjs")}";
@@ -774,6 +775,7 @@ def test_controls_have_the_ranges_of_the_notebooks_widgets():
     controls, titles, scales = run_node(program)
     assert titles.items() <= {name: s.title for name, s in SAMPLERS.items()}.items()
     assert list(controls["spacing"]["options"]) == list(SPACINGS)
+    assert controls["formula"]["options"] == {name: title for title, name in CHOICES.items()}
     assert scales == [scales_to(s) for s in (2.0, 8.0, 15.0, 32.0)]
     model = load("still-life")
     sampler = sampler_widget(model, "a cube", steps=1, filmstrip=False)
