@@ -118,6 +118,11 @@ def stage(app: Sphinx, config) -> None:
     config.html_static_path.append(str(staged))
 
 
+def front_page(app: Sphinx, env, added: set, changed: set, removed: set) -> list[str]:
+    """One page is always written anew: where no page is, Sphinx does not look at scripts and styles that changed."""
+    return [app.config.root_doc]
+
+
 def add_program(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Pages that have a playground load its program; the others do not know of it."""
     if doctree is not None and next(doctree.findall(playground), None) is not None:
@@ -129,6 +134,7 @@ def setup(app: Sphinx) -> dict:
     app.add_node(playground, html=(visit_html, None), latex=other, text=other, man=other, texinfo=other)
     app.add_directive("playground", Playground)
     app.connect("config-inited", stage, priority=200)
+    app.connect("env-get-outdated", front_page)
     app.connect("html-page-context", add_program)
     app.add_css_file("playground.css", priority=910)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

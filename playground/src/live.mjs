@@ -18,7 +18,7 @@ export function mount(name, root, say, client) {
   const settings = { ...defaults };
   const fields = {};
   const tiles = new Map();
-  const rows = new Map(); // groups by title
+  const rows = new Map(); // by the title of their group
   let job = null;
   let timer = 0;
   let failed = false;
@@ -43,18 +43,11 @@ export function mount(name, root, say, client) {
     }
     const stage = h("div", { class: "stage" });
     const shown = groups(settings);
-    for (const { title, columns, lanes } of shown) {
-      const group = h("div", { class: "group" }, title ? h("p", { class: "name" }, title) : null);
-      rows.set(title, group);
+    for (const { title, columns } of shown) {
       const row = h("div", { class: "row" });
       row.style.cssText = `--columns: ${columns}`;
-      for (const lane of lanes) {
-        const tile = new Tile(lane.request.numImages, columns);
-        tiles.set(lane.key, tile);
-        row.append(tile.root);
-      }
-      group.append(row);
-      stage.append(group);
+      rows.set(title, row);
+      stage.append(h("div", { class: "group" }, title ? h("p", { class: "name" }, title) : null, row));
     }
     const kept = root.getRootNode().querySelector("slot[name=kept]"); // pictures to compare with, made beforehand
     if (kept) stage.prepend(kept);
@@ -75,10 +68,21 @@ export function mount(name, root, say, client) {
   }
 
   function adjust() {
-    const shown = groups(settings).map(({ title }) => title);
-    for (const [title, row] of rows) row.hidden = !shown.includes(title);
+    const shown = groups(settings);
+    const lanes = shown.flatMap((group) => group.lanes.map(({ key }) => key));
+    for (const [title, row] of rows) row.parentElement.hidden = !shown.some((group) => group.title === title);
+    for (const { title, columns, lanes: made } of shown) {
+      for (const lane of made) {
+        if (tiles.has(lane.key)) continue;
+        const tile = new Tile(lane.request.numImages, columns);
+        tiles.set(lane.key, tile);
+        rows.get(title).append(tile.root);
+      }
+    }
+    for (const [key, { root }] of tiles) root.hidden = !lanes.includes(key);
     fields.start?.disable(settings.method === "free");
     fields.stop?.disable(settings.method === "free");
+    fields.weight?.disable(settings.formula !== "both" && settings.formula !== "guessed");
     fields.eta?.disable(settings.sampler !== "ddim" && settings.other !== "ddim");
   }
 

@@ -377,6 +377,27 @@ def test_the_method_chooses_the_rows(open_page):
     assert kept.locator("img:visible").count() == 5 and "classifier" in kept.inner_text()
 
 
+def test_the_formula_chooses_the_columns(open_page):
+    page = open_page("negative-prompts-light")
+    load(page)
+    finish(page, 3)
+    captions = page.locator(".row > figure:visible figcaption")
+    both = captions.all_inner_texts()
+    assert [text.partition("\n")[0] for text in both] == [
+        "Without it",
+        "The formula in use",
+        "Three predictions, weight 4",
+    ]
+    for lanes, choice, title in ((4, "perpendicular", "Perp-Neg"), (4, "used", "The formula in use")):
+        page.get_by_label("Formula", exact=True).select_option(choice)
+        finish(page, lanes)
+        assert [text.partition("\n")[0] for text in captions.all_inner_texts()] == ["Without it", title]
+    page.get_by_label("Formula", exact=True).select_option("both")
+    page.get_by_text("Done in 0.0 s.").wait_for()
+    assert captions.all_inner_texts() == both  # what had been drawn is kept
+    assert page.faults == []
+
+
 def test_going_back_costs_nothing(open_page):
     page = open_page("intro-light")
     load(page)
