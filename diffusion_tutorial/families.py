@@ -382,6 +382,7 @@ PUBLISHED = {
     "Stable Diffusion 3.5 Large": ("StableDiffusion3Pipeline", "sd-3-5-large", 1024),
     "FLUX.1 [dev]": ("FluxPipeline", "flux-1-dev", 1024),
     "Sana 1.6B": ("SanaPipeline", "sana", 1024),
+    "DeepFloyd IF, two stages": ("IFPipeline", "deepfloyd-if", 256),
 }
 
 

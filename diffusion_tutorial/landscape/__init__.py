@@ -41,7 +41,8 @@ def check() -> list[str]:
     faults = []
     for system in systems.values():
         recipe = system.count or {}
-        names = [recipe[key] for key in ("denoiser",) if recipe] + recipe.get("others", [])
+        stages = [recipe, *recipe.get("then", [])] if recipe else []
+        names = [stage["denoiser"] for stage in stages] + recipe.get("others", [])
         faults += [
             f"{system.id}.count: no configs/{name}.json" for name in names if name not in count.components()
         ]

@@ -94,34 +94,48 @@ def count(recipe: dict) -> dict:
     """Everything that the landscape computes of one system.
 
     recipe: `denoiser` (name), `size` (pixels), `text_tokens`, `steps`, `passes` (calls a step), and optionally
-    `others` (names of further components, each with how often the pipeline holds it), `missing` (components whose
-    configuration was not obtained).
-    Returns parameters of each component, FLOPs of a call and of a picture, and bytes of all weights in bf16.
+    `then` (of a cascade: the stages after the first, each with these five), `others` (names of further
+    components), `copies` (how often the pipeline holds the denoiser), `missing` (components whose configuration was
+    not obtained).
+    Returns parameters of each component, FLOPs of a call and of a picture, and bytes of all weights in bf16; a call
+    and the number of calls are those of the first stage, the picture's FLOPs those of all.
     """
-    others = recipe.get("others", {})
-    sizes = {recipe["denoiser"]: parameters_of(recipe["denoiser"]), **{n: parameters_of(n) for n in others}}
-    total = sizes[recipe["denoiser"]] * recipe.get("copies", 1) + sum(sizes[n] for n in others)
-    call = flops_of(recipe["denoiser"], recipe["size"], recipe["text_tokens"])
+    stages = [recipe, *recipe.get("then", [])]
+    denoisers, others = [stage["denoiser"] for stage in stages], recipe.get("others", [])
+    sizes = {name: parameters_of(name) for name in (*denoisers, *others)}
+    total = sum(sizes.values()) + sizes[denoisers[0]] * (recipe.get("copies", 1) - 1)
+    calls = [flops_of(stage["denoiser"], stage["size"], stage["text_tokens"]) for stage in stages]
     return {
         "parameters": sizes,
-        "flops_call": call,
+        "flops_call": calls[0],
         "calls": recipe["steps"] * recipe["passes"],
-        "flops_image": call * recipe["steps"] * recipe["passes"],
+        "stages": [
+            {"denoiser": stage["denoiser"], "flops_call": call, "calls": stage["steps"] * stage["passes"]}
+            for stage, call in zip(stages, calls, strict=True)
+        ],
+        "flops_image": sum(
+            call * stage["steps"] * stage["passes"] for stage, call in zip(stages, calls, strict=True)
+        ),
         "bytes_bf16": 2 * total,
         "missing": recipe.get("missing", []),
     }
 
 
 # --- inputs of one call, by class ---------------------------------------------------------------------------
-# Sizes as the pipelines make them: a latent is 8 times smaller than the picture, a token covers 16 x 16 pixels.
+# Sizes as the pipelines make them: a latent is 8 times smaller than the picture, a token covers 16 x 16 pixels. A
+# U-Net that pools the text by itself (DeepFloyd IF) works on pixels.
 
 
 def _unet(config, size, text):
+    pixels = config.addition_embed_type == "text"
+    side = size if pixels else size // 8
     inputs = {
-        "sample": torch.empty(1, config.in_channels, size // 8, size // 8),
+        "sample": torch.empty(1, config.in_channels, side, side),
         "timestep": torch.empty(1),
-        "encoder_hidden_states": torch.empty(1, text, config.cross_attention_dim),
+        "encoder_hidden_states": torch.empty(1, text, config.encoder_hid_dim or config.cross_attention_dim),
     }
+    if config.class_embed_type == "timestep":  # the noise that the smaller picture was given
+        inputs["class_labels"] = torch.empty(1)
     if config.addition_embed_type == "text_time":
         pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
         inputs["added_cond_kwargs"] = {"text_embeds": torch.empty(1, pooled), "time_ids": torch.empty(1, 6)}

@@ -290,10 +290,14 @@ def _check_id(where: str, name) -> None:
 
 def _check_count(where: str, recipe) -> None:
     required = {"denoiser", "size", "text_tokens", "steps", "passes"}
-    _keys(where, recipe, required, {"others", "missing", "copies", "published", "note"})
-    for key in required - {"denoiser"}:
-        if not isinstance(recipe[key], int) or isinstance(recipe[key], bool) or recipe[key] < 1:
-            raise ValueError(f"{where}.{key}: {allowed('it', recipe[key], 'an integer >= 1')}")
+    _keys(where, recipe, required, {"then", "others", "missing", "copies", "published", "note"})
+    for k, stage in enumerate([recipe, *recipe.get("then", [])]):
+        place = where if k == 0 else f"{where}.then[{k - 1}]"
+        if k:
+            _keys(place, stage, required, set())
+        for key in required - {"denoiser"}:
+            if not isinstance(stage[key], int) or isinstance(stage[key], bool) or stage[key] < 1:
+                raise ValueError(f"{place}.{key}: {allowed('it', stage[key], 'an integer >= 1')}")
     for entry in recipe.get("published", []):
         _keys(f"{where}.published", entry, {"component", "parameters", "source", "excerpt"}, {"explained"})
 

@@ -13,6 +13,7 @@ from .facts import FAMILIES, System
 COLOURS = dict(zip(FAMILIES, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], "#767676"), strict=True))
 # Where a name stands in the figure of costs, in points from its mark, if not to its right.
 _LABELS = {
+    "deepfloyd-if": (-7, 0, "right"),
     "sdxl": (-7, 0, "right"),
     "playground-2-5": (0, 10, "center"),
     "sd-3": (-7, -3, "right"),

@@ -51,7 +51,7 @@ def _row(system: System, found: dict | None) -> dict:
             "denoiser_parameters": found["parameters"][system.count["denoiser"]],
             **{
                 key: found[key]
-                for key in ("parameters", "flops_call", "calls", "flops_image", "bytes_bf16", "missing")
+                for key in ("parameters", "flops_call", "calls", "stages", "flops_image", "bytes_bf16", "missing")
             },
         }
     return row
@@ -140,10 +140,10 @@ def one_as_text(system: System, found: dict | None) -> str:
         lines += [
             f"    {name}: {count / 1e6:,.1f} M parameters" for name, count in found["parameters"].items()
         ]
-        lines.append(
-            f"    {found['flops_call'] / 1e12:.2f} TFLOP a call, {found['calls']} calls, "
-            f"{found['flops_image'] / 1e12:,.0f} TFLOP an image"
-        )
+        for stage in found["stages"]:
+            of = f" of {stage['denoiser']}" if len(found["stages"]) > 1 else ""
+            lines.append(f"    {stage['flops_call'] / 1e12:.2f} TFLOP a call{of}, {stage['calls']} calls")
+        lines.append(f"    {found['flops_image'] / 1e12:,.0f} TFLOP an image")
         lines.append(f"    {found['bytes_bf16'] / 1e9:.1f} GB of weights in bf16")
         if found["missing"]:
             lines.append(f"    left out, as no configuration was obtained: {', '.join(found['missing'])}")

@@ -9,6 +9,7 @@ ASKED = {  # the systems that the first question names
     *("pixart-alpha", "pixart-sigma", "ideogram-1", "playground-2-5", "imagen-1", "imagen-2"),
 }
 PUBLISHED = {
+    "unet-if-i-xl": 4.3e9,  # deep-floyd/IF, README
     "unet-sd1": 859.5e6,
     "unet-sd2": 865.9e6,
     "unet-sdxl": 2567.5e6,
