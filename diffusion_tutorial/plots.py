@@ -392,7 +392,7 @@ def _width(text: str) -> int:
     """Pixels that a title's line takes."""
     from matplotlib.textpath import TextPath
 
-    return math.ceil(TextPath((0, 0), text, size=_TITLE).get_extents().x1 * _DPI / 72)
+    return math.ceil(TextPath((0, 0), text, size=_TITLE).get_extents().x1 * _DPI / 72) if text.strip() else 0
 
 
 def _wrap(text: str, room: int) -> str:

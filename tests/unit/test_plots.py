@@ -188,9 +188,9 @@ def test_tables_are_checked(rows, caption, message):
         plots.table(("one", "two"), rows, caption)
 
 
-@pytest.mark.parametrize("title", ["DPM++ 2M", "ancestral, eta 1", "i"])
+@pytest.mark.parametrize("title", ["DPM++ 2M", "ancestral, eta 1", "two\nlines", "i", ""])
 def test_a_row_has_room_for_its_title(samples, title):
     fig = plots.show_grid(samples.images[:2], columns=1, row_titles=[title, "x"])
     fig.canvas.draw()
-    boxes = [t.get_window_extent() for t in fig.texts]
-    assert len(boxes) == 2 and min(box.x0 for box in boxes) >= 0
+    boxes = [t.get_window_extent() for t in fig.texts if t.get_text()]
+    assert boxes and min(box.x0 for box in boxes) >= 0
