@@ -422,17 +422,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> N
     top = "".join(f'<th scope="col">{_marked(name)}</th>' for name in head)
     body = "".join(
         f'<tr><th scope="row">{_marked(first)}</th>'
-        + "".join(f"<td>{_marked(c)}</td>" for c in rest)
+        + "".join(f"<td{_kept_whole(c)}>{_marked(c)}</td>" for c in rest)
         + "</tr>"
         for first, *rest in rows
     )
     name = html.escape(caption)
     display(
         HTML(
-            f'<div style="overflow-x:auto" role="region" aria-label="{name}" tabindex="0"><table class="table">'
+            f'<div style="overflow-x:auto" role="region" aria-label="{name}" tabindex="0"><table class="table dt-table">'
             f"<caption>{name}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
         )
     )
+
+
+def _kept_whole(text: str) -> str:
+    """A number with its interval stands on one line."""
+    return ' style="white-space:nowrap"' if len(str(text)) <= 20 else ""
 
 
 def _marked(text: str) -> str:

@@ -51,7 +51,15 @@ def _row(system: System, found: dict | None) -> dict:
             "denoiser_parameters": found["parameters"][system.count["denoiser"]],
             **{
                 key: found[key]
-                for key in ("parameters", "flops_call", "calls", "stages", "flops_image", "bytes_bf16", "missing")
+                for key in (
+                    "parameters",
+                    "flops_call",
+                    "calls",
+                    "stages",
+                    "flops_image",
+                    "bytes_bf16",
+                    "missing",
+                )
             },
         }
     return row

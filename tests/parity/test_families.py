@@ -586,7 +586,9 @@ def test_progress_shows_a_bar(saved, capfd):
 def test_the_sampler_widget_on_other_models(saved):
     from diffusion_tutorial.widgets import sampler_widget
 
-    xl = sampler_widget(load(saved("StableDiffusionXLPipeline"), device="cpu"), PROMPT, negative_prompt="blue", steps=2)
+    xl = sampler_widget(
+        load(saved("StableDiffusionXLPipeline"), device="cpu"), PROMPT, negative_prompt="blue", steps=2
+    )
     assert xl.error == "" and xl.shown.samples.nfe == 4 and not xl.sampler.disabled
     sd3 = sampler_widget(loop(saved, "sd3")[0], PROMPT, negative_prompt="blue", steps=2)
     assert sd3.error == "" and sd3.shown.samples.nfe == 4 and "2 steps of its own loop" in sd3.shown.label
@@ -594,7 +596,10 @@ def test_the_sampler_widget_on_other_models(saved):
     karlo = sampler_widget(loop(saved, "karlo")[0], PROMPT, steps=2)
     assert karlo.error == "" and karlo.negative_prompt.disabled and not karlo.guidance.disabled
     flux = sampler_widget(
-        TextToImage.from_pipeline(random_pipeline(kind="FluxPipeline")), PROMPT, negative_prompt="blue", steps=1
+        TextToImage.from_pipeline(random_pipeline(kind="FluxPipeline")),
+        PROMPT,
+        negative_prompt="blue",
+        steps=1,
     )
     assert "allowed with FluxPipeline: true_cfg_scale above 1" in flux.error
 

@@ -21,7 +21,9 @@ def cost():
         stages = [recipe, *recipe.get("then", [])]
         calls = [count.flops_of(s["denoiser"], s["size"], s["text_tokens"]) for s in stages if name in LIVE]
         assert calls == [stage["flops_call"] for stage in found["stages"] if name in LIVE]
-        work = [s["steps"] * s["passes"] * f["flops_call"] for s, f in zip(stages, found["stages"], strict=True)]
+        work = [
+            s["steps"] * s["passes"] * f["flops_call"] for s, f in zip(stages, found["stages"], strict=True)
+        ]
         assert found["flops_image"] == pytest.approx(sum(work))
     assert (
         counted["sd-1"]["calls"] == 2 * systems["sd-1"].count["steps"]

@@ -172,9 +172,14 @@ def test_pyplot_is_left_alone(samples):
 def test_a_table_is_named_marked_and_escaped(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda value: shown.append(value.data))
-    plots.table(("model", "takes <it>"), [("A & B", "with `scale` above 1")], "What each takes.")
+    plots.table(
+        ("model", "takes <it>"),
+        [("A & B", "with `scale` above one only"), ("C", "0.22 [0.19, 0.26]")],
+        "What each takes.",
+    )
     page = shown[0]
-    assert '<th scope="row">A &amp; B</th><td>with <code>scale</code> above 1</td>' in page
+    assert '<th scope="row">A &amp; B</th><td>with <code>scale</code> above one only</td>' in page
+    assert '<td style="white-space:nowrap">0.22 [0.19, 0.26]</td>' in page
     assert "takes &lt;it&gt;" in page and "<caption>What each takes.</caption>" in page
     assert 'aria-label="What each takes."' in page and 'tabindex="0"' in page
 
