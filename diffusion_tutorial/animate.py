@@ -125,7 +125,7 @@ def webp(
     durations = [milliseconds] * (len(frames) - 1) + [rest]
     frames[0].save(
         buffer, "WEBP", save_all=True, append_images=list(frames[1:]), duration=durations, loop=0,
-        quality=quality, method=3,
+        quality=quality, method=6,
     )  # fmt: skip
     return buffer.getvalue()
 

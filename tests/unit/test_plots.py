@@ -179,7 +179,7 @@ def test_a_table_is_named_marked_and_escaped(monkeypatch):
     )
     page = shown[0]
     assert '<th scope="row">A &amp; B</th><td>with <code>scale</code> above one only</td>' in page
-    assert '<td style="white-space:nowrap">0.22 [0.19, 0.26]</td>' in page
+    assert '<td class="n">0.22 [0.19, 0.26]</td>' in page
     assert "takes &lt;it&gt;" in page and "<caption>What each takes.</caption>" in page
     assert 'aria-label="What each takes."' in page and 'tabindex="0"' in page
 
