@@ -4,10 +4,10 @@ Each check writes the equation out anew, away from the package's own formula, an
 finite differences of a density, or with where samples land.
 """
 
-import re
 from math import sqrt
 from pathlib import Path
 
+import labels
 import pytest
 import torch
 
@@ -183,11 +183,7 @@ CHECKS = {
 
 
 def test_every_labelled_equation_has_its_check():
-    text = CHAPTER.read_text(encoding="utf-8")
-    labels = re.findall(r"^\$\$ \(([\w-]+)\)$", text, re.M)
-    assert labels == list(CHECKS), "in the order of the chapter"
-    assert text.count("\n$$") == 2 * len(labels), "no displayed equation without a label"
-    assert set(re.findall(r"\{eq\}`([\w-]+)`", text)) <= set(labels)
+    labels.hold(CHAPTER, CHECKS)
 
 
 @pytest.mark.parametrize("label", CHECKS)
