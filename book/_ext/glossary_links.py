@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 GLOSSARY = "book/glossary"
 _LINE = re.compile(r"^\| \[(?P<name>[^\]]+)\]\{#(?P<id>term-[a-z0-9-]+)\} \|", re.M)
 # Words that mean something else as often as not: who looks them up finds them by hand.
-AMBIGUOUS = {"condition", "score", "judge", "diversity", "order of convergence"}
+AMBIGUOUS = {"condition", "score", "judge", "diversity"}
 
 
 @cache
