@@ -26,13 +26,13 @@ from .. import metrics
 from ..checkpoints import load
 from ..metrics import Estimate
 from ..noise import gaussian, step_noise, uniform
+from ..results import RESULTS, Record
 from ..samplers import trajectory
 from ..still_life.captions import parse
 from ..still_life.evaluate import full_caption, law
 from ..still_life.judge import Judge
 from ..still_life.scenes import ATTRIBUTES, render, sample_scenes
-from .few_steps import NOISE, SEED, Setting, draw, encode, features, quality
-from .record import RESULTS, Record
+from .few_steps import NOISE, SEED, Setting, draw, features, quality
 
 N, N_SIDE, N_PAIR, N_FIT, STEPS = 2000, 500, 2000, 6000, 20
 PROMPTS = ("a sphere", "a red object")
@@ -41,7 +41,12 @@ FIT = SEED + 7  # the scenes that means and covariances come from
 # What each row says: (prompt, start, eta, spacing, n). "noise" is pure noise; "gaussian" has the mean and the
 # covariance of all latents at the first level; "marginal" a latent of a fitting scene each, as in training.
 ROWS = (
-    *((prompt, "noise", eta, spacing, N) for prompt in PROMPTS[::-1] for eta in (0.0, 1.0) for spacing in ("leading", "trailing")),
+    *(
+        (prompt, "noise", eta, spacing, N)
+        for prompt in PROMPTS[::-1]
+        for eta in (0.0, 1.0)
+        for spacing in ("leading", "trailing")
+    ),
     *((prompt, "gaussian", 0.0, "leading", N) for prompt in PROMPTS[::-1]),
     ("a red object", "marginal", 0.0, "leading", N_SIDE),
     ("a red object", "gaussian", 1.0, "trailing", N_SIDE),
@@ -80,7 +85,9 @@ class Gaussian:
         return x.reshape(-1, *self.shape).float()
 
 
-def starts(kind: str, z: Tensor, alpha_bar: float, gaussian_start: Gaussian, latents: Tensor | None) -> Tensor:
+def starts(
+    kind: str, z: Tensor, alpha_bar: float, gaussian_start: Gaussian, latents: Tensor | None
+) -> Tensor:
     """(B, C, h, w) where a run begins; z is its pure noise, latents (B, C, h, w) those of "marginal"."""
     if kind == "noise":
         return z
@@ -94,7 +101,7 @@ def starts(kind: str, z: Tensor, alpha_bar: float, gaussian_start: Gaussian, lat
 def all_latents(model, n: int, fixed: dict | None = None, seed: int = FIT) -> tuple[Tensor, Tensor]:
     """((n, C, h, w) latents, (n, 6) labels) of fresh scenes under the training law."""
     scenes = sample_scenes(n, seed, fixed=fixed)
-    return encode(model, render(scenes)), scenes.labels
+    return model.encode(render(scenes)), scenes.labels
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -135,9 +142,13 @@ def paired_total_variation(
 ) -> Estimate:
     """Total variation of a minus that of b, for readings (N,) of the same N noises: the bootstrap draws pictures."""
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; allowed: one (N,) for both")
+        raise ValueError(
+            f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; allowed: one (N,) for both"
+        )
     n, k = len(a), len(p)
-    both = np.bincount((a * k + b).numpy(), minlength=k * k)  # pictures that read alike in both rows are one kind
+    both = np.bincount(
+        (a * k + b).numpy(), minlength=k * k
+    )  # pictures that read alike in both rows are one kind
     u = uniform((resamples, n), 0).numpy()
     drawn = np.searchsorted(np.cumsum(both) / n, u, side="right").clip(max=k * k - 1)
     counts = np.stack([np.bincount(row, minlength=k * k) for row in drawn]).reshape(resamples, k, k)
@@ -321,7 +332,9 @@ SPACED = tuple(
     for steps in counts
     for spacing in spacings
     for sampler, eta in (("ddim", 0.0), ("dpm++2m", 0.0), ("ddim", 1.0))
-    if not (spacing == "trailing" and steps == 10 and sampler == "ddim" and scale == 1.0)  # in results/few_steps.json
+    if not (
+        spacing == "trailing" and steps == 10 and sampler == "ddim" and scale == 1.0
+    )  # in results/few_steps.json
 )
 
 

@@ -15,9 +15,15 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from diffusion_tutorial.later_samplers import dpm_solver_pp_sde_step, euler_ancestral_step, unipc_step
 from diffusion_tutorial.noise import gaussian
-from diffusion_tutorial.samplers import ddim_step, ddpm_step
+from diffusion_tutorial.samplers import (
+    ddim_step,
+    ddpm_step,
+    dpm_solver_pp_2m_step,
+    dpm_solver_pp_sde_step,
+    euler_ancestral_step,
+    unipc_step,
+)
 from diffusion_tutorial.schedules import SPACINGS, NoiseSchedule
 
 SHAPE = (2, 4, 6, 5)
@@ -48,7 +54,7 @@ def run(scheduler, n):
     ancestral = isinstance(scheduler, EulerAncestralDiscreteScheduler)
     sde = isinstance(scheduler, DPMSolverMultistepScheduler)
     theirs = x / math.sqrt(levels[0]) if ancestral else x
-    x_before, x0s, alphas = None, [], []
+    x0s, alphas = [], []
     for k, (a_t, a_s, t) in enumerate(zip(levels, levels[1:], scheduler.timesteps, strict=False)):
         eps = denoiser(x, a_t)
         z = torch.randn(SHAPE, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
@@ -62,7 +68,7 @@ def run(scheduler, n):
             x, x0 = dpm_solver_pp_sde_step(x, eps, a_t, a_s, z, *x0s[:1], *alphas[:1])
             theirs = scheduler.step(denoiser(theirs, a_t), t, theirs, variance_noise=z).prev_sample.double()
         else:
-            x, x0, x_before = unipc_step(x, eps, a_t, a_s, x_before, x0s, alphas, last=k == n - 1)
+            x, x0 = unipc_step(x, eps, a_t, a_s, x0s, alphas)
             theirs = scheduler.step(denoiser(theirs, a_t), t, theirs).prev_sample.double()
         x0s, alphas = [x0, *x0s[:1]], [a_t, *alphas[:1]]
     return x, theirs
@@ -98,23 +104,17 @@ def test_loops_on_karras_levels(n):
 
 
 def test_the_comparison_would_notice_a_wrong_formula():
-    """Without the corrector, or with half its change, UniPC is another method: far outside of the tolerance."""
-    scheduler = UniPCMultistepScheduler(**BETAS["linear"], timestep_spacing="trailing", final_sigmas_type="zero")
+    """Without the correction UniPC is 2M, and that is far outside of the tolerance."""
+    scheduler = UniPCMultistepScheduler(
+        **BETAS["linear"], timestep_spacing="trailing", final_sigmas_type="zero"
+    )
     scheduler.set_timesteps(10)
     levels = levels_of(scheduler)
-    x, x0s, alphas = gaussian(SHAPE, 7).double(), [], []
-    for k, (a_t, a_s) in enumerate(zip(levels, levels[1:])):
-        # x_before never given: 2M alone
-        x, x0, _ = unipc_step(x, denoiser(x, a_t), a_t, a_s, last=True) if k in (0, 9) else _two_m(x, a_t, a_s, x0s, alphas)
-        x0s, alphas = [x0], [a_t]
-    _, theirs = run(scheduler, 10)
-    assert error(x, theirs) > 1e-3
-
-
-def _two_m(x, a_t, a_s, x0s, alphas):
-    from diffusion_tutorial.samplers import dpm_solver_pp_2m_step
-
-    return *dpm_solver_pp_2m_step(x, denoiser(x, a_t), a_t, a_s, x0s[0], alphas[0]), x
+    x, memory = gaussian(SHAPE, 7).double(), ()
+    for a_t, a_s in zip(levels, levels[1:]):
+        x, x0 = dpm_solver_pp_2m_step(x, denoiser(x, a_t), a_t, a_s, *memory)
+        memory = (x0, a_t)
+    assert error(x, run(scheduler, 10)[1]) > 1e-3
 
 
 @pytest.mark.parametrize("a_t, a_s", [(0.0047, 0.03), (0.2, 0.21), (0.3, 0.9), (0.5, 0.999), (0.4, 1.0)])
@@ -151,7 +151,9 @@ def test_ddim_under_linspace_lands_beside_its_own_list(n, wrong):
     x0, eps = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     missed = 0
     for t, following, ours in zip(asked, asked[1:], stride):
-        landed = scheduler.step(eps, t, table[t].sqrt() * x0).prev_sample.item() ** 2  # alpha_bar of the landing
+        landed = (
+            scheduler.step(eps, t, table[t].sqrt() * x0).prev_sample.item() ** 2
+        )  # alpha_bar of the landing
         at = (table - landed).abs().argmin().item()
         assert at == ours == t - 1000 // n
         missed += at != following

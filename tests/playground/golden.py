@@ -6,8 +6,10 @@ import itertools
 
 import torch
 
-from diffusion_tutorial import NoiseSchedule, gaussian, guidance, load, step_noise, tiny2d, trajectory
+from diffusion_tutorial import NoiseSchedule, gaussian, guidance, load, step_noise, trajectory
 from diffusion_tutorial.guidance import COND, NEG, UNCOND
+from diffusion_tutorial.mixtures import tiny
+from diffusion_tutorial.samplers import Moment
 from diffusion_tutorial.still_life.captions import UnknownWordError, caption, check_words, parse
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 
@@ -83,7 +85,7 @@ def rule(data: dict):
 
 def walks() -> list[dict]:
     """Samplers on the six blobs, in float64."""
-    ring, schedule, found = tiny2d.ring(), NoiseSchedule.linear(), []
+    ring, schedule, found = tiny.ring(), NoiseSchedule.linear(), []
     for sampler, steps, spacing in itertools.product(
         SAMPLERS, (1, 5, 12), ("leading", "linspace", "trailing")
     ):
@@ -133,9 +135,9 @@ def rules() -> list[dict]:
     found = []
     for data in [run[4] for run in RUNS]:
         for step in (0, 2, 9):
-            made = rule(data)
-            needs = made.needs(step, 10, 0.5)
-            eps = made({b: predictions[b] for b in needs}, step, 10, 0.5)
+            made, moment = rule(data), Moment(step, 10, 500, 0.5)
+            needs = made.needs(moment)
+            eps = made({b: predictions[b] for b in needs}, moment)
             found.append({"rule": data, "step": step, "needs": sorted(needs), "eps": eps.flatten().tolist()})
     return [{"predictions": {b: p.flatten().tolist() for b, p in predictions.items()}, "cases": found}]
 

@@ -5,9 +5,9 @@ from math import log, sqrt
 import pytest
 import torch
 
-from diffusion_tutorial.contraction import by_exact_steps, by_flow, forgotten, share_above, start
-from diffusion_tutorial.convergence import karras, karras_timesteps
 from diffusion_tutorial.mixtures import GaussianMixture
+from diffusion_tutorial.mixtures.contraction import by_exact_steps, by_flow, forgotten, share_above, start
+from diffusion_tutorial.mixtures.convergence import karras, karras_timesteps
 from diffusion_tutorial.schedules import NoiseSchedule
 
 SD = NoiseSchedule.scaled_linear(set_alpha_to_one=False, steps_offset=1)
@@ -80,7 +80,11 @@ def test_karras_levels():
     assert levels[0].alpha_bar_t == pytest.approx(0.0047) and levels[-1].alpha_bar_t == pytest.approx(0.999)
     even = [sqrt((1 - s.alpha_bar_t) / s.alpha_bar_t) for s in karras(0.0047, 0.999, 8, rho=1.0)]
     assert [a - b for a, b in zip(even, even[1:])] == pytest.approx([(even[0] - even[-1]) / 7] * 7)
-    for call in (lambda: karras(0.1, 1.0, 5), lambda: karras(0.1, 0.9, 0), lambda: karras(0.1, 0.9, 5, rho=0)):
+    for call in (
+        lambda: karras(0.1, 1.0, 5),
+        lambda: karras(0.1, 0.9, 0),
+        lambda: karras(0.1, 0.9, 5, rho=0),
+    ):
         with pytest.raises(ValueError, match="n must be"):
             call()
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffusion_tutorial.experiments import record, start
+from diffusion_tutorial.experiments import start
 from diffusion_tutorial.experiments.few_steps import Setting
 from diffusion_tutorial.experiments.start import (
     EXACT,
@@ -23,6 +23,7 @@ from diffusion_tutorial.experiments.start import (
 )
 from diffusion_tutorial.mixtures import GaussianMixture
 from diffusion_tutorial.noise import gaussian
+from diffusion_tutorial.results import read
 from diffusion_tutorial.still_life.evaluate import law
 
 
@@ -62,7 +63,9 @@ def test_the_surrogate_is_the_mixture_of_the_book():
     even = Surrogate(means, cov)
     drawn = even.draw(gaussian((40_000, 3), 6).double(), 0.7, seed=8)
     known = GaussianMixture([1.0] * 3, means, cov.expand(3, 3, 3)).at(0.7)
-    assert (drawn.mean(0) - known.mean).abs().max() < 0.03 and (torch.cov(drawn.T) - known.cov).abs().max() < 0.06
+    assert (drawn.mean(0) - known.mean).abs().max() < 0.03 and (
+        torch.cov(drawn.T) - known.cov
+    ).abs().max() < 0.06
 
 
 def test_the_surrogate_is_fitted_to_its_classes():
@@ -121,13 +124,17 @@ def test_the_plan():
 
 @pytest.fixture(scope="module")
 def measured():
-    found = record.read("start")
+    found = read("start")
     assert "-dirty" not in found["commit"] and found["commit"] != "unknown"
     return found["measured"]
 
 
 def test_every_row_is_stored(measured):
-    wanted = {key(*row) for row in ROWS} | {f"pairs, {name}" for name in GROUPS} | {f"spaced, {s.key}" for s in SPACED}
+    wanted = (
+        {key(*row) for row in ROWS}
+        | {f"pairs, {name}" for name in GROUPS}
+        | {f"spaced, {s.key}" for s in SPACED}
+    )
     wanted |= {f"exact, {k}, eta {e:g}, {s}, {n} steps" for k, e, s, n in EXACT} | {"exact, accuracy"}
     wanted |= {f"divergence, {s}" for s in ("leading", "trailing")}
     assert wanted <= set(measured)

@@ -14,14 +14,13 @@ term is 0, and nothing is gained. A step with noise forgets, and gains exactly w
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .convergence import exact_flow, reverse_density
-from .mixtures import GaussianMixture
+from .gaussian import GaussianMixture
 
 
 class Moved(NamedTuple):
@@ -32,14 +31,19 @@ class Moved(NamedTuple):
     divergence: float  # nats
 
 
-def start(mixture: GaussianMixture, alpha_bar: float, grid: Tensor, law: GaussianMixture | None = None) -> Moved:
+def start(
+    mixture: GaussianMixture, alpha_bar: float, grid: Tensor, law: GaussianMixture | None = None
+) -> Moved:
     """The law `law`, by default a standard normal ("pure noise"), on an even grid (G,), beside the mixture's own.
 
     Raises ValueError where the grid cuts off more than 1e-6 of either.
     """
     law = GaussianMixture([1.0], [[0.0]], [1.0]) if law is None else law
     spacing = (grid[1] - grid[0]).item()
-    logs = {name: m.log_prob(grid[:, None], a) for name, m, a in (("law", law, 1.0), ("mixture", mixture, alpha_bar))}
+    logs = {
+        name: m.log_prob(grid[:, None], a)
+        for name, m, a in (("law", law, 1.0), ("mixture", mixture, alpha_bar))
+    }
     for name, value in logs.items():
         mass = value.exp().sum().item() * spacing
         if abs(mass - 1) > 1e-6:
@@ -82,7 +86,9 @@ def by_exact_steps(
     return Moved(grid, weights, (weights * gain).sum().item())
 
 
-def forgotten(mixture: GaussianMixture, p: Moved, alpha_bar_t: float, alpha_bar_s: float, grid: Tensor) -> float:
+def forgotten(
+    mixture: GaussianMixture, p: Moved, alpha_bar_t: float, alpha_bar_s: float, grid: Tensor
+) -> float:
     """The last term of the chain rule above, by quadrature over both points: what the exact step forgets, in nats."""
     kernel = reverse_density(mixture, p.points, alpha_bar_t, alpha_bar_s, grid)
     kernel = kernel / kernel.sum(1, keepdim=True)
@@ -100,8 +106,3 @@ def forgotten(mixture: GaussianMixture, p: Moved, alpha_bar_t: float, alpha_bar_
 def share_above(p: Moved, threshold: float) -> float:
     """The mass of p above a point."""
     return p.weights[p.points > threshold].sum().item()
-
-
-def trace_of(alpha_bar: float, value: float) -> float:
-    """A value of x_0 as it stands in x_t, in standard deviations of the noise there."""
-    return sqrt(alpha_bar / (1 - alpha_bar)) * value
