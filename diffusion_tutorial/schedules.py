@@ -58,8 +58,7 @@ class NoiseSchedule:
             raise ValueError(f"betas.shape is {tuple(betas.shape)}; allowed: a non-empty vector")
         if not ((betas > 0) & (betas <= 1)).all() or (betas[:-1] == 1).any():
             raise ValueError(
-                f"betas is {betas.min():g} to {betas.max():g}; "
-                "allowed: in (0, 1), the last one in (0, 1]"
+                f"betas is {betas.min():g} to {betas.max():g}; allowed: in (0, 1), the last one in (0, 1]"
             )
         _check_spacing(spacing)
         _check_count("steps_offset", steps_offset, 0, len(betas) - 1)
@@ -108,8 +107,7 @@ class NoiseSchedule:
         betas, kind = config.get("trained_betas"), config.get("beta_schedule")
         if betas is None and kind is None and name:
             raise ValueError(
-                f"config is that of a {name} without a beta_schedule; "
-                "allowed: a chain of noise variances"
+                f"config is that of a {name} without a beta_schedule; allowed: a chain of noise variances"
             )
         n = config.get("num_train_timesteps", 1000)
         start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
@@ -128,8 +126,7 @@ class NoiseSchedule:
             schedule = cls.cosine(n, **options)
         else:
             raise ValueError(
-                f"beta_schedule is {kind!r}; "
-                "allowed: 'linear', 'scaled_linear' or 'squaredcos_cap_v2'"
+                f"beta_schedule is {kind!r}; allowed: 'linear', 'scaled_linear' or 'squaredcos_cap_v2'"
             )
         return schedule.with_zero_terminal_snr() if config.get("rescale_betas_zero_snr", False) else schedule
 
