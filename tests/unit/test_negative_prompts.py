@@ -460,4 +460,4 @@ def test_one_setting_is_measured(model):
     flat = torch.full((2, 3, 8, 8), 0.5)
     assert metrics.saturation(flat).abs().max() == 0 and metrics.contrast(flat).abs().max() == 0
     flat[:, 0] = 1.0
-    assert experiment.saturation(flat).tolist() == [0.5, 0.5]
+    assert metrics.saturation(flat).tolist() == [0.5, 0.5]
