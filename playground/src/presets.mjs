@@ -1,7 +1,8 @@
 // What each preset asks: its controls, their first values, and the runs of the sampler that settings stand for. First
 // values are those of the notebooks' widgets.
 
-import { SAMPLERS } from "./controls.mjs";
+import { lane } from "./lane.mjs";
+import { SAMPLERS } from "./samplers.mjs";
 
 const PROMPT = "a large shiny red sphere on a green floor in front of a white wall";
 const FIRST = { prompt: PROMPT, negative: "", sampler: "ddim", steps: 20, eta: 0, spacing: "leading", scale: 4, seed: 7 };
@@ -94,44 +95,10 @@ export const PRESETS = {
   },
 };
 
-/** One run: what the engine's `trajectory` takes, and the sentence that says what it is. */
-function lane(key, label, s, guidance, { count = 1, film = false } = {}) {
-  const eta = s.sampler === "ddim" ? s.eta : 0;
-  const asksNegative = guidance.rule !== "classifier_free";
-  const request = {
-    prompt: s.prompt,
-    negativePrompt: asksNegative ? s.negative : "",
-    numInferenceSteps: s.steps,
-    sampler: s.sampler,
-    eta,
-    spacing: s.spacing,
-    seed: s.seed,
-    numImages: count,
-    guidance,
-  };
-  return { key, label, request, film, text: describe(request) };
-}
-
-/** The settings in one line, as the notebooks' widgets write it. */
-export function describe({ prompt, negativePrompt, numInferenceSteps, sampler, eta, spacing, seed, guidance }) {
-  const negative = negativePrompt ? `, not “${negativePrompt}”` : "";
-  const chance = eta ? `, eta ${eta}` : "";
-  const levels = spacing === "leading" ? "" : `, ${spacing}`;
-  const three = guidance.rule === "three_branch";
-  const scale = three ? `weights ${guidance.lambdaPos} and ${guidance.lambdaNeg}` : `guidance ${guidance.scale}`;
-  const kind = guidance.rule === "perp_neg" ? " by Perp-Neg" : "";
-  const within = guidance.stop === undefined ? "" : ` from ${share(guidance.start)} to ${share(guidance.stop)} of the run`;
-  return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}${kind}${within}, seed ${seed}`;
-}
-
-function share(x) {
-  return Number(x.toFixed(3));
-}
-
 function free(scale) {
   return { rule: "classifier_free", scale };
 }
 
 function title(s, sampler) {
-  return `${SAMPLERS[sampler]}${sampler === "ddim" && s.eta ? `, eta ${s.eta}` : ""}, ${s.steps} ${s.steps === 1 ? "step" : "steps"}`;
+  return `${SAMPLERS[sampler].title}${sampler === "ddim" && s.eta ? `, eta ${s.eta}` : ""}, ${s.steps} ${s.steps === 1 ? "step" : "steps"}`;
 }
