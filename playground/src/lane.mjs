@@ -31,7 +31,8 @@ export function describe({ prompt, negativePrompt, numInferenceSteps, sampler, e
   return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}${kind}${within}, seed ${seed}`;
 }
 
-function share(x) {
+/** A share of the run, as it is written. */
+export function share(x) {
   return Number(x.toFixed(3));
 }
 

@@ -14,7 +14,7 @@ const QUIET_MS = 70; // of no change before a run starts
 
 /** Fill `root` with a preset's controls and pictures. say: speaks a sentence to those who cannot see. */
 export function mount(name, root, say, client) {
-  const { defaults, top, controls, more, groups } = PRESETS[name];
+  const { defaults, top, controls, more, groups, keeps = [] } = PRESETS[name];
   const settings = { ...defaults };
   const made = {}; // controls by the name of their setting
   const tiles = new Map();
@@ -26,6 +26,7 @@ export function mount(name, root, say, client) {
   const state = h("p", { class: "note" });
   const way = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Steps of the sampler" });
   const stop = h("button", { type: "button", hidden: true, onclick: stopOrGo });
+  const kept = root.getRootNode().querySelector("slot[name=kept]"); // pictures to compare with, made beforehand
   build();
   run();
   return { cancel: () => job?.cancel() };
@@ -49,7 +50,6 @@ export function mount(name, root, say, client) {
       rows.set(title, row);
       stage.append(h("div", { class: "group" }, title ? h("p", { class: "name" }, title) : null, row));
     }
-    const kept = root.getRootNode().querySelector("slot[name=kept]"); // pictures to compare with, made beforehand
     if (kept) stage.prepend(kept);
     const bar = h("div", { class: "bar" }, state, way, stop);
     const beside = shown.length === 1 && shown[0].columns === 1;
@@ -68,6 +68,7 @@ export function mount(name, root, say, client) {
   }
 
   function adjust() {
+    if (kept) kept.hidden = keeps.some((key) => settings[key] !== defaults[key]);
     const shown = groups(settings);
     const keys = shown.flatMap((group) => group.lanes.map(({ key }) => key));
     for (const [title, row] of rows) row.parentElement.hidden = !shown.some((group) => group.title === title);

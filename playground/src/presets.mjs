@@ -1,20 +1,11 @@
 // What each preset asks: its controls, their first values, and the runs of the sampler that settings stand for. First
 // values are those of the notebooks' widgets.
 
-import { lane } from "./lane.mjs";
+import { lane, share } from "./lane.mjs";
 import { SAMPLERS } from "./samplers.mjs";
 
 const PROMPT = "a large shiny red sphere on a green floor in front of a white wall";
 const FIRST = { prompt: PROMPT, negative: "", sampler: "ddim", steps: 20, eta: 0, spacing: "leading", scale: 4, seed: 7 };
-const COLUMNS = 5; // of the strips over scales
-const FREE = "Classifier-free";
-const INTERVAL = "The same, inside an interval of the run";
-
-/** 0 (nothing of the prompt), 1 (Bayes' rule) and then even ratios up to `largest`; as widgets/guidance.py. */
-export function scalesTo(largest, count = COLUMNS) {
-  const ratios = Array.from({ length: count - 2 }, (_, k) => Number((largest ** ((k + 1) / (count - 2))).toFixed(1)));
-  return [0, 1, ...ratios];
-}
 
 /**
  * defaults      first values of the settings
@@ -22,6 +13,8 @@ export function scalesTo(largest, count = COLUMNS) {
  *               "More settings"
  * groups        from settings to rows of lanes: { title, columns, lanes }. A lane has a key that stays the same while
  *               settings change, a label, and what it runs: settings, guidance rule, count, film
+ * keeps         names of the settings with which the pictures that stay beside the live ones were made; they are shown
+ *               while these have their first values, so that they never stand beside pictures of another prompt
  */
 export const PRESETS = {
   intro: {
@@ -42,7 +35,8 @@ export const PRESETS = {
     },
   },
   "few-steps": {
-    defaults: { ...FIRST, sampler: "ddim", other: "ddpm", steps: 10, film: true },
+    // A prompt that leaves much open, unguided: where everything is said and guided, both samplers agree from the start.
+    defaults: { ...FIRST, prompt: "a sphere", scale: 1, sampler: "ddim", other: "ddpm", steps: 10, film: true },
     top: ["steps"],
     controls: ["sampler", "other", "eta", "seed"],
     more: ["prompt", "scale", "spacing", "film"],
@@ -61,14 +55,19 @@ export const PRESETS = {
     top: ["largest"],
     controls: ["prompt", "seed"],
     more: ["method", "start", "stop", "steps"],
+    keeps: ["prompt", "seed", "steps"],
+    // The ends of the notebook's strips: nothing of the prompt, Bayes' rule, and one scale that the reader moves. The
+    // interval changes little at the first two.
     groups: (s) => {
       const within = { start: Math.min(s.start, s.stop), stop: Math.max(s.start, s.stop) };
-      const strip = (key, more) =>
-        scalesTo(s.largest).map((scale, k) => lane(`${key}-${k}`, `scale ${scale}`, s, { ...free(scale), ...more }));
-      const rows = { free: { title: FREE, lanes: strip("free", {}) }, interval: { title: INTERVAL, lanes: strip("interval", within) } };
-      return Object.entries(rows)
-        .filter(([method]) => s.method === "all" || s.method === method)
-        .map(([, row]) => ({ columns: COLUMNS, ...row }));
+      const inside = `scale ${s.largest}, from ${share(within.start)} to ${share(within.stop)} of the run`;
+      const moved = {
+        free: lane("free", `scale ${s.largest}`, s, free(s.largest)),
+        interval: lane("interval", inside, s, { ...free(s.largest), ...within }),
+      };
+      const shown = Object.keys(moved).filter((method) => s.method === "all" || s.method === method);
+      const ends = [0, 1].map((scale) => lane(`scale-${scale}`, `scale ${scale}`, s, free(scale)));
+      return [{ columns: 4, lanes: [...ends, ...shown.map((method) => moved[method])] }];
     },
   },
   "negative-prompts": {

@@ -30,7 +30,7 @@ export const SETTINGS = {
     options: { both: "the one in use and the guess", used: "in use", guessed: "three predictions", perpendicular: "Perp-Neg" },
   },
   method: { kind: "select", label: "Method", options: { all: "all", free: "classifier-free", interval: "interval" } },
-  largest: { kind: "range", label: "Largest scale", min: 2, max: 32, step: 1 },
+  largest: { kind: "range", label: "Guidance scale", min: 2, max: 32, step: 1 },
   start: { kind: "range", label: "Interval from", min: 0, max: 1, step: 0.05, digits: 2 },
   stop: { kind: "range", label: "Interval to", min: 0, max: 1, step: 0.05, digits: 2 },
   from: { kind: "range", label: "The negative acts from step", min: 0, max: 20, step: 1 },

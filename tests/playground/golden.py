@@ -24,7 +24,7 @@ from diffusion_tutorial.still_life.captions import UnknownWordError, caption, ch
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "playground"))
-import export  # noqa: E402
+import export
 
 PROMPT = "a large shiny red sphere on a green floor"
 # Final latents of the whole model: sampler, steps, eta, spacing, guidance, prompt, negative, seed, pictures.
