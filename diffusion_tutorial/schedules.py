@@ -55,10 +55,11 @@ class NoiseSchedule:
     ):
         betas = torch.as_tensor(betas).detach().to("cpu", torch.float64).clone()
         if betas.ndim != 1 or len(betas) == 0:
-            raise ValueError(f"betas must be a non-empty vector, got shape {tuple(betas.shape)}")
+            raise ValueError(f"betas.shape is {tuple(betas.shape)}; allowed: a non-empty vector")
         if not ((betas > 0) & (betas <= 1)).all() or (betas[:-1] == 1).any():
             raise ValueError(
-                f"betas must lie in (0, 1), the last one in (0, 1]; got {betas.min():g} to {betas.max():g}"
+                f"betas is {betas.min():g} to {betas.max():g}; "
+                "allowed: in (0, 1), the last one in (0, 1]"
             )
         _check_spacing(spacing)
         _check_count("steps_offset", steps_offset, 0, len(betas) - 1)
@@ -84,7 +85,7 @@ class NoiseSchedule:
         """Square roots of betas evenly spaced (Rombach et al. 2022): Stable Diffusion and Still Life."""
         _check_count("n", n, 1)
         if start < 0 or end < 0:
-            raise ValueError(f"start and end must not be negative, got {start!r} and {end!r}")
+            raise ValueError(f"(start, end) is ({start!r}, {end!r}); allowed: numbers of 0 or more")
         return cls(torch.linspace(start**0.5, end**0.5, n, dtype=torch.float64) ** 2, **options)
 
     @classmethod
@@ -106,7 +107,10 @@ class NoiseSchedule:
         name = config.get("_class_name", "")
         betas, kind = config.get("trained_betas"), config.get("beta_schedule")
         if betas is None and kind is None and name:
-            raise ValueError(f"config of a {name} has no beta_schedule: it is not a chain of noise variances")
+            raise ValueError(
+                f"config is that of a {name} without a beta_schedule; "
+                "allowed: a chain of noise variances"
+            )
         n = config.get("num_train_timesteps", 1000)
         start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
         options = {
@@ -124,7 +128,8 @@ class NoiseSchedule:
             schedule = cls.cosine(n, **options)
         else:
             raise ValueError(
-                f"beta_schedule must be 'linear', 'scaled_linear' or 'squaredcos_cap_v2', got {kind!r}"
+                f"beta_schedule is {kind!r}; "
+                "allowed: 'linear', 'scaled_linear' or 'squaredcos_cap_v2'"
             )
         return schedule.with_zero_terminal_snr() if config.get("rescale_betas_zero_snr", False) else schedule
 
@@ -178,7 +183,7 @@ class NoiseSchedule:
     def alpha_bar(self, t: int) -> float:
         """alpha_bar at timestep t in [0, num_train_timesteps)."""
         if not 0 <= t < len(self._levels):
-            raise ValueError(f"t must lie in [0, {len(self._levels)}), got {t!r}")
+            raise ValueError(f"t is {t!r}; allowed: in [0, {len(self._levels)})")
         return self._levels[int(t)]
 
     def add_noise(self, x_0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
@@ -188,9 +193,9 @@ class NoiseSchedule:
         """
         t = torch.as_tensor(t, device="cpu")
         if x_0.shape != eps.shape:
-            raise ValueError(f"eps must have the shape of x_0, {tuple(x_0.shape)}, got {tuple(eps.shape)}")
+            raise ValueError(f"eps.shape is {tuple(eps.shape)}; allowed: that of x_0, {tuple(x_0.shape)}")
         if ((t < 0) | (t >= len(self._levels))).any():
-            raise ValueError(f"t must lie in [0, {len(self._levels)}), got {t.tolist()!r}")
+            raise ValueError(f"t is {t.tolist()!r}; allowed: in [0, {len(self._levels)})")
         alpha_bar = self._alphas_cumprod[t].reshape(-1, *[1] * (x_0.ndim - 1))
         signal, noise = alpha_bar.sqrt().to(x_0), (1 - alpha_bar).sqrt().to(x_0)
         return signal * x_0 + noise * eps
@@ -242,7 +247,7 @@ class NoiseSchedule:
         "stride" lands beside the next timestep.
         """
         if previous not in ("stride", "grid"):
-            raise ValueError(f"previous must be 'stride' or 'grid', got {previous!r}")
+            raise ValueError(f"previous is {previous!r}; allowed: 'stride' or 'grid'")
         steps = self.timesteps(num_inference_steps, spacing, steps_offset).tolist()
         if previous == "grid":
             ends, final = [*steps[1:], None], 1.0
@@ -285,17 +290,17 @@ def path(alpha_bars: Sequence[float]) -> tuple[Transition, ...]:
     """
     levels = [float(a) for a in alpha_bars]
     if len(levels) < 2 or not all(0 < a <= 1 for a in levels):
-        raise ValueError(f"alpha_bars must be at least two levels in (0, 1], got {levels!r}")
+        raise ValueError(f"alpha_bars is {levels!r}; allowed: at least two levels in (0, 1]")
     return tuple(Transition(t, s, t, s) for t, s in zip(levels, levels[1:], strict=False))
 
 
 def _check_spacing(spacing: str) -> None:
     if spacing not in SPACINGS:
-        raise ValueError(f"spacing must be one of {', '.join(map(repr, SPACINGS))}, got {spacing!r}")
+        raise ValueError(f"spacing is {spacing!r}; allowed: {', '.join(map(repr, SPACINGS))}")
 
 
 def _check_count(name: str, value: int, low: int, high: int | None = None) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
-        raise ValueError(f"{name} must be an integer {allowed}, got {value!r}")
+        raise ValueError(f"{name} is {value!r}; allowed: an integer {allowed}")

@@ -177,7 +177,7 @@ def description(model=None) -> dict:
             "words": {word: tokenizer(word).input_ids[1] for word in WORDS},
         },
         "attributes": {name: list(values) for name, values in ATTRIBUTES.items()},
-        "prediction": "epsilon" if model.adapter.v_schedule is None else "v_prediction",
+        "prediction": model.adapter.predicts.name,
         "schedule": levels(schedule),
     }
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_tutorial import load, metrics
-from diffusion_tutorial.experiments.record import RESULTS, Record
+from diffusion_tutorial.results import RESULTS, Record
 from diffusion_tutorial.still_life.captions import parse
 from diffusion_tutorial.still_life.evaluate import draw, full_caption
 from diffusion_tutorial.still_life.judge import Judge

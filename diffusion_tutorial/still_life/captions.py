@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import random
 
+from ..errors import PromptError
 from .scenes import ATTRIBUTES
 
 _GLUE = ("a", "an", "the", "object", "on", "in", "front", "of", "before", "with", "and", "floor", "wall")
@@ -17,7 +18,7 @@ WORDS: tuple[str, ...] = tuple(
 )
 
 
-class UnknownWordError(ValueError):
+class UnknownWordError(PromptError):
     """A text has words outside the vocabulary."""
 
 

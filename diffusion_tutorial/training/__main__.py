@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +21,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
+from diffusion_tutorial.results import machine
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
 from diffusion_tutorial.still_life.scenes import sample_scenes
@@ -33,18 +33,6 @@ from .judge import judge_loss
 from .loop import Schedule, fit, minutes_spent
 
 STAGES = ("autoencoder", "decoder", "denoiser", "judge", "classifier", "export")
-
-
-def machine() -> str:
-    """The processor and its cores, in words."""
-    name = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join([f"{name}, {torch.get_num_threads()} threads", *gpus])
 
 
 class Run:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from diffusion_tutorial.predictions import PREDICTIONS
 from diffusion_tutorial.still_life.captions import WORDS, caption, random_said
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 from diffusion_tutorial.still_life.tokenizer import MAX_LENGTH
@@ -129,7 +130,8 @@ def denoiser_loss(
         texts = captions_for(labels[index], random.Random(seed), drop)
         ids = token_ids(texts, words, tokenizer.bos_token_id, tokenizer.eos_token_id)
         out = module(a.sqrt() * x0 + (1 - a).sqrt() * eps, t, ids)
-        mse = (out.float() - eps).square().mean((1, 2, 3))
+        target = PREDICTIONS[SCHEDULER["prediction_type"]].target(x0, eps, abar[t][:, None, None, None])
+        mse = (out.float() - target).square().mean((1, 2, 3))
         return (weight[t].float() * mse).mean(), {"mse": float(mse.detach().mean())}
 
     return loss_fn

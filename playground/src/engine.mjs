@@ -100,7 +100,7 @@ class Engine {
     const many = new Float32Array(rows * this.numbers);
     const words = states.cond.length;
     const told = new Float32Array(rows * words);
-    const given = this.prediction.input(x, alphaBar);
+    const given = this.prediction.networkInput(x, alphaBar);
     branches.forEach((branch, k) => {
       many.set(given, k * x.length);
       for (let row = 0; row < count; row++) told.set(states[branch], (k * count + row) * words);
@@ -112,7 +112,7 @@ class Engine {
       states: this.#tensor(told, [rows, length, words / length]),
     });
     const part = (k) => output.data.slice(k * x.length, (k + 1) * x.length);
-    const found = Object.fromEntries(branches.map((branch, k) => [branch, this.prediction.eps(part(k), x, alphaBar)]));
+    const found = Object.fromEntries(branches.map((branch, k) => [branch, this.prediction.toEps(part(k), x, alphaBar)]));
     output.dispose();
     return found;
   }

@@ -107,32 +107,12 @@ describe("schedule", () => {
 });
 
 describe("what a network predicts", () => {
-  const x0 = Float64Array.of(0.3, -1.2, 2);
-  const noise = Float64Array.of(-0.7, 0.4, 1.5);
-  const LEVELS = [0.999, 0.7, 0.5, 0.02, 0.0047];
-  const mix = (alphaBar) => x0.map((x, k) => Math.sqrt(alphaBar) * x + Math.sqrt(1 - alphaBar) * noise[k]);
-  // What a perfect network of each kind would answer, from x0 and the noise by definition.
-  const ANSWERS = {
-    epsilon: () => noise,
-    v_prediction: (alphaBar) => noise.map((e, k) => Math.sqrt(alphaBar) * e - Math.sqrt(1 - alphaBar) * x0[k]),
-    flow: () => noise.map((e, k) => e - x0[k]),
-  };
-
-  test("each kind has its answer here", () => expect(Object.keys(ANSWERS)).toEqual(Object.keys(PREDICTIONS)));
-  test.each(Object.keys(PREDICTIONS))("%s is turned into the noise", (kind) => {
-    for (const alphaBar of LEVELS) {
-      const found = PREDICTIONS[kind].eps(ANSWERS[kind](alphaBar), mix(alphaBar), alphaBar);
-      expect(apart(found, noise)).toBeLessThan(1e-12);
-    }
+  test("the kinds are those of the package", () => {
+    expect(Object.keys(PREDICTIONS).toSorted()).toEqual([...new Set(golden.predictions.map(({ name }) => name))].toSorted());
   });
-  test("a flow is asked in its own coordinates", () => {
-    for (const alphaBar of LEVELS) {
-      const ratio = Math.sqrt((1 - alphaBar) / alphaBar); // of noise to signal; on the line sigma / (1 - sigma)
-      const sigma = ratio / (1 + ratio);
-      const expected = x0.map((x, k) => (1 - sigma) * x + sigma * noise[k]);
-      expect(apart(PREDICTIONS.flow.input(mix(alphaBar), alphaBar), expected)).toBeLessThan(1e-12);
-    }
-    expect(PREDICTIONS.v_prediction.input(x0, 0.5)).toBe(x0);
+  test.each(golden.predictions)("$name at level $level", ({ name, level, x, shown, answer, eps: wanted }) => {
+    expect(apart(PREDICTIONS[name].networkInput(x, level), shown)).toBeLessThan(1e-12);
+    expect(apart(PREDICTIONS[name].toEps(answer, x, level), wanted)).toBeLessThan(1e-12);
   });
 });
 

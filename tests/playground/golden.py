@@ -16,10 +16,12 @@ from diffusion_tutorial import (
     guidance,
     load,
     step_noise,
-    tiny2d,
     trajectory,
 )
 from diffusion_tutorial.guidance import COND, NEG, UNCOND
+from diffusion_tutorial.mixtures import tiny
+from diffusion_tutorial.predictions import PREDICTIONS
+from diffusion_tutorial.samplers import Moment
 from diffusion_tutorial.still_life.captions import UnknownWordError, caption, check_words, parse
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 
@@ -118,7 +120,7 @@ def samplers() -> dict:
 
 def plane() -> list[dict]:
     """Guided walks on the six blobs, a pair of them asked for, in float64, with the first settings of the preset."""
-    ring, schedule, found = tiny2d.ring(), NoiseSchedule.linear(), []
+    ring, schedule, found = tiny.ring(), NoiseSchedule.linear(), []
     data = GaussianMixture(ring.weights, ring.means, ring.covs, labels=[0, 0, 1, 1, 2, 2])
     for sampler, scale, pair in itertools.product(SAMPLERS, (0.0, 1.0, 2.5, 8.0), PAIRS):
         asked = data.conditional(pair)
@@ -141,7 +143,7 @@ def plane() -> list[dict]:
 
 def walks() -> list[dict]:
     """Samplers on the six blobs, in float64."""
-    ring, schedule, found = tiny2d.ring(), NoiseSchedule.linear(), []
+    ring, schedule, found = tiny.ring(), NoiseSchedule.linear(), []
     for sampler, steps, spacing in itertools.product(
         SAMPLERS, (1, 5, 12), ("leading", "linspace", "trailing")
     ):
@@ -191,14 +193,29 @@ def _cases(schedule: NoiseSchedule) -> list[dict]:
     ]
 
 
+def predictions() -> list[dict]:
+    """What a perfect network of each kind would answer, what it is shown, and the noise that this stands for."""
+    x0, eps, found = gaussian((3, 4), 1).double(), gaussian((3, 4), 2).double(), []
+    for (name, kind), level in itertools.product(PREDICTIONS.items(), (0.9991, 0.7, 0.5, 0.02, 0.0047)):
+        x_t = level**0.5 * x0 + (1 - level) ** 0.5 * eps
+        values = {
+            "x": x_t,
+            "shown": kind.network_input(x_t, level),
+            "answer": kind.target(x0, eps, level),
+            "eps": eps,
+        }
+        found.append({"name": name, "level": level} | {k: v.flatten().tolist() for k, v in values.items()})
+    return found
+
+
 def rules() -> list[dict]:
     predictions = {b: gaussian((2, 5), k).double() for k, b in enumerate((UNCOND, COND, NEG))}
     found = []
     for data in [run[4] for run in RUNS]:
         for step in (0, 2, 9):
-            made = rule(data)
-            needs = made.needs(step, 10, 0.5)
-            eps = made({b: predictions[b] for b in needs}, step, 10, 0.5)
+            made, moment = rule(data), Moment(step, 10, 500, 0.5)
+            needs = made.needs(moment)
+            eps = made({b: predictions[b] for b in needs}, moment)
             found.append({"rule": data, "step": step, "needs": sorted(needs), "eps": eps.flatten().tolist()})
     return [{"predictions": {b: p.flatten().tolist() for b, p in predictions.items()}, "cases": found}]
 

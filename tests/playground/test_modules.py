@@ -24,6 +24,7 @@ def values(tmp_path_factory) -> Path:
         "walks": golden.walks(),
         "plane": golden.plane(),
         "schedules": golden.schedules(),
+        "predictions": golden.predictions(),
         "rules": golden.rules(),
         "words": golden.words(),
         "tokens": json.loads(MANIFEST.read_text())["tokens"],

@@ -896,7 +896,8 @@ def test_sha256_is_sha256():
 def test_the_points_denoiser_is_that_of_python():
     import torch
 
-    from diffusion_tutorial import gaussian, tiny2d
+    from diffusion_tutorial import gaussian
+    from diffusion_tutorial.mixtures import tiny
 
     points = gaussian((50, 2), seed=3).double() * 1.5
     program = f"""import {{ eps, inside, ring }} from "{module("mixture.mjs")}";
@@ -904,7 +905,7 @@ def test_the_points_denoiser_is_that_of_python():
       console.log(JSON.stringify({{ ring: ring(), inside: inside(ring(), points),
         eps: [0.001, 0.3, 0.95].map((a) => [...eps(ring(), points, a)]) }}));"""
     found = run_node(program, json.dumps(points.flatten().tolist()))
-    mixture = tiny2d.ring()
+    mixture = tiny.ring()
     means = torch.tensor([[blob["x"], blob["y"]] for blob in found["ring"]], dtype=torch.float64)
     assert torch.allclose(means, mixture.means, atol=1e-12)
     for alpha_bar, values in zip((0.001, 0.3, 0.95), found["eps"], strict=True):

@@ -10,8 +10,7 @@ from huggingface_hub import constants
 from huggingface_hub import errors as hub
 
 import diffusion_tutorial.checkpoints as checkpoints
-from diffusion_tutorial import memory
-from diffusion_tutorial.checkpoints import RANDOM_PIPELINES, estimate, load, random_pipeline, verify
+from diffusion_tutorial.checkpoints import RANDOM_PIPELINES, estimate, load, memory, random_pipeline, verify
 from diffusion_tutorial.errors import CheckpointError, UnsupportedModelError
 from diffusion_tutorial.schedules import ZeroTerminalSNRError
 
@@ -177,7 +176,7 @@ def test_other_predictions_are_named(folder):
     file.write_text(json.dumps({**config, "prediction_type": "sample"}))
     refused(folder, "prediction_type is 'sample'; allowed: 'epsilon', 'v_prediction'", UnsupportedModelError)
     file.write_text(json.dumps({**config, "prediction_type": "v_prediction"}))
-    assert load(folder, device="cpu").adapter.v_schedule is not None
+    assert load(folder, device="cpu").adapter.predicts.name == "v_prediction"
     file.write_text(json.dumps({**config, "thresholding": True}))
     refused(folder, "use_flow_sigmas or thresholding set; allowed: neither", UnsupportedModelError)
 

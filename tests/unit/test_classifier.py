@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from diffusion_tutorial import checkpoints
+from diffusion_tutorial import results as record
 from diffusion_tutorial.errors import CheckpointError
-from diffusion_tutorial.experiments import record
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.still_life.captions import parse
 from diffusion_tutorial.still_life.classifier import NAMES, NoisyClassifier

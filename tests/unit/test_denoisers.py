@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from diffusion_tutorial import noise
-from diffusion_tutorial.checkpoints import random_pipeline
-from diffusion_tutorial.denoisers import StableDiffusionAdapter, TextToImage, schedule_of
+from diffusion_tutorial.checkpoints import random_pipeline, wrap
 from diffusion_tutorial.errors import PromptError, UnsupportedModelError
 from diffusion_tutorial.guidance import ClassifierFree, Conditional, Interval, NegativePrompt, ThreeBranch
 from diffusion_tutorial.samplers import SAMPLERS
+from diffusion_tutorial.text_to_image import StableDiffusionAdapter, TextToImage, schedule_of
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def model(pipeline):
-    return TextToImage.from_pipeline(pipeline, "tiny")
+    return wrap(pipeline, "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_the_interface_takes_texts_and_embeddings(model):
 
 
 def test_texts_are_encoded_once(pipeline, monkeypatch):
-    model = TextToImage.from_pipeline(pipeline)
+    model = wrap(pipeline)
     calls = []
     forward = pipeline.text_encoder.forward
     monkeypatch.setattr(
@@ -227,7 +227,7 @@ def test_words_are_checked_for_both_prompts(pipeline):
         if "dragon" in text:
             raise PromptError(f"{name} is {text!r}: unknown word 'dragon'")
 
-    model = TextToImage.from_pipeline(pipeline, check_prompt=check)
+    model = wrap(pipeline, check_prompt=check)
     model.sample("red", "blue", num_inference_steps=1)
     model.sample("red", "", num_inference_steps=1)
     assert asked == [("prompt", "red"), ("negative_prompt", "blue"), ("prompt", "red")]

@@ -9,14 +9,11 @@ import pytest
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
 
-from diffusion_tutorial import memory
-from diffusion_tutorial.checkpoints import random_pipeline
-from diffusion_tutorial.denoisers import StableDiffusionAdapter
-from diffusion_tutorial.families import PUBLISHED, published
+from diffusion_tutorial.checkpoints import PUBLISHED, _levels, memory, published, random_pipeline
 from diffusion_tutorial.guidance import ClassifierFree, NegativePrompt, ThreeBranch
 from diffusion_tutorial.noise import gaussian
-from diffusion_tutorial.pipelines import _levels
 from diffusion_tutorial.schedules import NoiseSchedule
+from diffusion_tutorial.text_to_image import StableDiffusionAdapter
 
 CHAPTER = Path(__file__).resolve().parents[2] / "book" / "real-checkpoints.md"
 X_0, EPS, OTHER = (gaussian((3, 4, 8, 8), seed=3, stream=k).double() for k in range(3))
@@ -36,7 +33,7 @@ def v():
     schedule = NoiseSchedule.scaled_linear()
     pipeline = random_pipeline()
     parts = pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer
-    adapter = StableDiffusionAdapter(*parts, v_schedule=schedule)
+    adapter = StableDiffusionAdapter(*parts, predicts="v_prediction", schedule=schedule)
     for t in (0, 400, 999):
         a = schedule.alpha_bar(t)
         x_t = sqrt(a) * X_0 + sqrt(1 - a) * EPS

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from diffusion_tutorial import guidance as g
 from diffusion_tutorial.noise import gaussian
+from diffusion_tutorial.samplers import Moment
 
 SHAPE = (2, 4, 5, 3)
 E0, EP, EN = (gaussian(SHAPE, seed).double() for seed in (1, 2, 3))
@@ -99,9 +100,9 @@ def test_catches_a_misplaced_root_in_classifier_guidance():
 def run(rule, step=0, num_steps=10):
     """Call a rule with what it asks for and nothing else."""
     every = {"uncond": E0, "cond": EP, "neg": EN}
-    needs = rule.needs(step, num_steps, 0.5)
+    needs = rule.needs(Moment(step, num_steps, 500, 0.5))
     assert set(needs) <= set(rule.branches)
-    return rule({name: every[name] for name in needs}, step, num_steps, 0.5)
+    return rule({name: every[name] for name in needs}, Moment(step, num_steps, 500, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_rules(rule, branches, expected):
 def test_interval():
     rule = g.Interval(g.ClassifierFree(3.0), start=0.2, stop=0.8)
     assert rule.branches == ("uncond", "cond")
-    active = [len(rule.needs(k, 10, 0.5)) == 2 for k in range(10)]
+    active = [len(rule.needs(Moment(k, 10, 500, 0.5))) == 2 for k in range(10)]
     assert active == [False] * 2 + [True] * 6 + [False] * 2
     assert torch.equal(run(rule, 1), EP)
     assert torch.equal(run(rule, 2), g.classifier_free(E0, EP, 3.0))

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion_tutorial import guidance as g
-from diffusion_tutorial.checkpoints import random_pipeline
-from diffusion_tutorial.denoisers import TextToImage
+from diffusion_tutorial.checkpoints import random_pipeline, wrap
 from diffusion_tutorial.errors import PromptError
 from diffusion_tutorial.experiments import negative_prompts as experiment
-from diffusion_tutorial.negated import NAMES, OUTSIDE, Board, levels, of_colour
-from diffusion_tutorial.negative_support import support
+from diffusion_tutorial.landscape.support import support
+from diffusion_tutorial.mixtures import NAMES, OUTSIDE, Board, levels, of_colour
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.plots import to_pil
+from diffusion_tutorial.samplers import Moment
 from diffusion_tutorial.widgets import negative_widget
 
 SHAPE = (3, 4, 5, 3)
@@ -30,7 +30,7 @@ scales = st.floats(-20, 20, allow_nan=False)
 
 @pytest.fixture(scope="module")
 def model():
-    return TextToImage.from_pipeline(random_pipeline(), "tiny")
+    return wrap(random_pipeline(), "tiny")
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ NAN = float("nan")
         (lambda: g.perpendicular(EN, EP[:1]), "axis must have shape"),
         (lambda: g.WeightedNegative(NAN), "scale must be finite"),
         (lambda: g.WeightedNegative(2.0, NAN), "weight must be finite"),
-        (lambda: g.WeightedNegative(2.0, lambda f: NAN).needs(0, 10, 0.5), "weight must be finite"),
+        (lambda: g.WeightedNegative(2.0, lambda f: NAN).needs(Moment(0, 10, 500, 0.5)), "weight must be finite"),
         (lambda: g.Ramp(0, NAN), "last must be finite"),
         (lambda: g.SeveralNegatives(2.0, ()), "lambdas_neg is empty"),
         (lambda: g.SeveralNegatives(2.0, (1.0, NAN)), r"lambdas_neg\[1\] must be finite"),
@@ -135,9 +135,9 @@ def test_bad_input_is_named(call, name):
 def run(rule, step=0, num_steps=10):
     """Call a rule with what it asks for and nothing else."""
     every = {"uncond": E0, "cond": EP, "neg": EN, "neg0": EN, "neg1": EM}
-    needs = rule.needs(step, num_steps, 0.5)
+    needs = rule.needs(Moment(step, num_steps, 500, 0.5))
     assert set(needs) <= set(rule.branches)
-    return rule({name: every[name] for name in needs}, step, num_steps, 0.5)
+    return rule({name: every[name] for name in needs}, Moment(step, num_steps, 500, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_rules(rule, branches, expected):
 
 def test_a_schedule_asks_for_what_its_weight_needs():
     rule = g.WeightedNegative(4.0, g.Ramp(0, 1))
-    assert [len(rule.needs(k, 4, 0.5)) for k in range(4)] == [2, 3, 3, 3]
+    assert [len(rule.needs(Moment(k, 4, 500, 0.5))) for k in range(4)] == [2, 3, 3, 3]
     torch.testing.assert_close(run(rule, 2, 4), g.weighted_negative(E0, EP, EN, 4.0, 0.5))
     late = g.WeightedNegative(4.0, lambda fraction: float(fraction >= 0.5))
     window = g.Interval(g.NegativePrompt(4.0), 0.5, 1.0, outside=g.ClassifierFree(4.0))
     for k in range(10):
-        assert torch.equal(run(late, k), run(window, k)) and len(late.needs(k, 10, 0.5)) == 2
+        assert torch.equal(run(late, k), run(window, k)) and len(late.needs(Moment(k, 10, 500, 0.5))) == 2
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 
 from diffusion_tutorial import plots
-from diffusion_tutorial.checkpoints import random_pipeline
-from diffusion_tutorial.denoisers import TextToImage
+from diffusion_tutorial.checkpoints import random_pipeline, wrap
 
 
 @pytest.fixture(scope="module")
 def samples():
-    return TextToImage.from_pipeline(random_pipeline()).sample("red", num_inference_steps=4, num_images=3)
+    return wrap(random_pipeline()).sample("red", num_inference_steps=4, num_images=3)
 
 
 def pixels(fig):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffusion_tutorial import gaussian
-from diffusion_tutorial.experiments import record
+from diffusion_tutorial import results as record
 from diffusion_tutorial.experiments.few_steps import encode
 from diffusion_tutorial.metrics import rate, wilson
 from diffusion_tutorial.still_life import evaluate

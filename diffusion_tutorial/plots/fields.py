@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .errors import allowed
-from .plots import INK, PALETTE, RULE, _figure
+from ..errors import allowed
+from .style import INK, PALETTE, RULE, blank
 
 
 def plane(limit: float, side: int, centre: Sequence[float] = (0.0, 0.0)) -> Tensor:
@@ -43,7 +43,7 @@ def field_panels(
         raise ValueError(allowed("paths", unknown[0], ", ".join(map(repr, fields))))
     columns = min(columns, len(fields))
     rows = -(-len(fields) // columns)
-    fig = _figure(size * columns, (size + 0.25) * rows)
+    fig = blank(size * columns, (size + 0.25) * rows)
     grid, fine = plane(limit * (1 - 1 / side), side, centre), plane(limit, 121, centre)
     for k, (title, (vectors, log_density)) in enumerate(fields.items()):
         axes = fig.add_subplot(rows, columns, k + 1)

@@ -16,11 +16,11 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from .metrics import Estimate
-from .mixtures import GaussianMixture
-from .noise import step_noise, uniform
-from .samplers import ddim_sigma, ddim_step, ddpm_step, walk
-from .schedules import Transition, path
+from ..metrics import Estimate
+from ..noise import step_noise, uniform
+from ..samplers import ddim_sigma, ddim_step, ddpm_step, walk
+from ..schedules import Transition, path
+from .gaussian import GaussianMixture
 
 VARIANCES = ("small", "large", "matched")
 
@@ -29,7 +29,8 @@ def even_log_snr(start: float, stop: float, n: int) -> tuple[Transition, ...]:
     """n steps from alpha_bar = start to stop, both in (0, 1), of equal length in log(alpha_bar / (1 - alpha_bar))."""
     if n < 1 or not (0 < start < 1 and 0 < stop < 1):
         raise ValueError(
-            f"n must be at least 1, start and stop lie in (0, 1); got {n!r}, {start!r}, {stop!r}"
+            f"(n, start, stop) is ({n!r}, {start!r}, {stop!r}); "
+            "allowed: n of 1 or more, start and stop in (0, 1)"
         )
     ends = [log(a / (1 - a)) for a in (start, stop)]
     return path(torch.sigmoid(torch.linspace(*ends, n + 1, dtype=torch.float64)).tolist())
@@ -83,7 +84,8 @@ def order(steps: Sequence[int], errors: Tensor, confidence: float = 0.95, resamp
         or not (e.sum(1) > 0).all()
     ):
         raise ValueError(
-            f"errors must be ({len(steps)}, N) with N >= 1 and positive means, got {tuple(e.shape)}"
+            f"errors is of shape {tuple(e.shape)}; "
+            f"allowed: ({len(steps)}, N) with N >= 1 and positive means"
         )
     n = e.shape[1]
     drawn = (uniform((resamples, n), 0) * n).long().clamp(max=n - 1)
@@ -128,7 +130,7 @@ def reverse_gaussian(
     of it over x_t is what Analytic-DPM uses, Bao et al. 2022).
     """
     if variance not in VARIANCES:
-        raise ValueError(f"variance must be one of {', '.join(map(repr, VARIANCES))}, got {variance!r}")
+        raise ValueError(f"variance is {variance!r}; allowed: {', '.join(map(repr, VARIANCES))}")
     x = x_t[:, None]
     mean, _ = ddpm_step(x, mixture.eps(x, alpha_bar_t), alpha_bar_t, alpha_bar_s, torch.zeros_like(x))
     beta = 1 - alpha_bar_t / alpha_bar_s
@@ -196,7 +198,7 @@ def law(
     "ddpm", "ddpm-large" or "ddim". The grid must be finer than the noise of every step.
     """
     if sampler not in ("ddpm", "ddpm-large", "ddim"):
-        raise ValueError(f"sampler must be 'ddpm', 'ddpm-large' or 'ddim', got {sampler!r}")
+        raise ValueError(f"sampler is {sampler!r}; allowed: 'ddpm', 'ddpm-large' or 'ddim'")
     grid = torch.linspace(-reach, reach, points, dtype=torch.float64)
     x, w = grid, torch.softmax(mixture.log_prob(grid[:, None], transitions[0].alpha_bar_t), 0)
     for _, _, a_t, a_s in transitions:

@@ -10,19 +10,19 @@ and compare with the truth, the mixture of the blobs that the prompt names and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from .errors import allowed, check_integer
-from .guidance import COND, NEG, UNCOND, Predictions, Rule
-from .mixtures import GaussianMixture
-from .noise import gaussian
-from .samplers import Step, walk
-from .schedules import NoiseSchedule
+from ..errors import allowed, check_integer
+from ..guidance import COND, NEG, UNCOND, Predictions, Rule
+from ..noise import gaussian
+from ..samplers import Denoiser, Moment, Step, walk
+from ..schedules import NoiseSchedule, path
+from .gaussian import GaussianMixture
 
 COLOURS = ("red", "orange", "green", "blue")
 SHAPES = ("sphere", "cube")
@@ -31,6 +31,20 @@ OUTSIDE = "outside"  # what `read` calls a point further than REACH standard dev
 REACH = 4.0
 
 Eps = Callable[[Tensor, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A denoiser in the plane under a guidance rule: each branch is the exact prediction of a mixture."""
+
+    rule: Rule
+    by_branch: Mapping[str, GaussianMixture]
+
+    def at(self, x: Tensor, moment: Moment) -> Tensor:
+        """eps of x (B, 2) at moment.alpha_bar."""
+        branches = self.rule.needs(moment)
+        eps = {name: self.by_branch[name].eps(x, moment.alpha_bar) for name in branches}
+        return self.rule(Predictions(eps, x), moment)
 
 
 @dataclass(frozen=True)
@@ -84,39 +98,27 @@ class Board:
         """(B,) p(text | x_t), the share of the text's blobs in what x_t could have come from."""
         return self.whole.responsibilities(x, alpha_bar)[:, self.named(text)].sum(1)
 
-    def denoiser(self, rule: Rule, positive: str, negative: str, levels: list[float]) -> Eps:
-        """eps(x_t, alpha_bar) of a rule. levels: the alpha_bar of the steps, in order, as the rule counts them."""
-        by_branch = {UNCOND: self.whole, COND: self.prompt(positive), NEG: self.prompt(negative)}
-        index = {level: k for k, level in enumerate(levels)}
-
-        def eps(x: Tensor, alpha_bar: float) -> Tensor:
-            step = index[alpha_bar]
-            needs = rule.needs(step, len(levels), alpha_bar)
-            given = Predictions({name: by_branch[name].eps(x, alpha_bar) for name in needs}, x, step)
-            return rule(given, step, len(levels), alpha_bar)
-
-        return eps
+    def denoiser(self, rule: Rule, positive: str, negative: str) -> Guided:
+        """The denoiser of a rule, for `walk` over levels."""
+        return Guided(rule, {UNCOND: self.whole, COND: self.prompt(positive), NEG: self.prompt(negative)})
 
     def exact(self, positive: str, negative: str) -> Eps:
         """eps(x_t, alpha_bar) of p(x | positive and not negative)."""
         return self.without(positive, negative).eps
 
-    def run(self, eps: Eps, n: int, seed: int, steps: int = 50) -> Iterator[Step]:
-        """DDIM from noise (n, 2), a step each."""
+    def run(self, denoiser: Denoiser, n: int, seed: int, steps: int = 50) -> Iterator[Step]:
+        """DDIM from noise (n, 2), a step each. denoiser: asked about alpha_bar, as eps of a mixture is."""
         check_integer("n", n, 1)
-        transitions = steps_of(steps)
-        levels = {t.t: t.alpha_bar_t for t in transitions}
-        start = gaussian((n, 2), seed).double()
-        return walk(lambda x, t: eps(x, levels[t]), start, transitions)
+        return walk(denoiser, gaussian((n, 2), seed).double(), path([*levels(steps), 1.0]))
 
-    def ends(self, eps: Eps, n: int, seed: int, steps: int = 50) -> Tensor:
+    def ends(self, denoiser: Denoiser, n: int, seed: int, steps: int = 50) -> Tensor:
         """(n, 2) where `run` ends."""
-        *_, last = self.run(eps, n, seed, steps)
+        *_, last = self.run(denoiser, n, seed, steps)
         return last.x_s
 
     def sample(self, rule: Rule, positive: str, negative: str, n: int, seed: int, steps: int = 50) -> Tensor:
         """(n, 2) where points end under a rule."""
-        return self.ends(self.denoiser(rule, positive, negative, levels(steps)), n, seed, steps)
+        return self.ends(self.denoiser(rule, positive, negative), n, seed, steps)
 
     def read(self, x: Tensor) -> dict[str, float]:
         """Name or `OUTSIDE` -> the share of the points (n, 2) nearest to that blob, or near none."""
@@ -126,14 +128,9 @@ class Board:
         return shares | {OUTSIDE: 1 - near.double().mean().item()}
 
 
-def steps_of(steps: int):
-    """The transitions of a run on the board: DDPM's linear schedule, from its noisiest level to clean points."""
-    return NoiseSchedule.linear().transitions(steps, "trailing", previous="grid")
-
-
 def levels(steps: int = 50) -> list[float]:
-    """The alpha_bar of each step of a run."""
-    return [t.alpha_bar_t for t in steps_of(steps)]
+    """The alpha_bar of each step of a run: DDPM's linear schedule, from its noisiest level on."""
+    return [t.alpha_bar_t for t in NoiseSchedule.linear().transitions(steps, "trailing", previous="grid")]
 
 
 def of_colour(shares: dict[str, float], colour: str) -> float:

@@ -9,7 +9,8 @@ import string
 
 import torch
 
-from .errors import check_choice
+from ..errors import check_choice
+from .silence import quiet
 
 # pipeline class -> the function below that builds its components; filled by @_builds
 _BUILDERS = {}
@@ -38,8 +39,6 @@ def random_pipeline(
     Raises ValueError for an unknown kind.
     """
     import diffusers
-
-    from .checkpoints import quiet
 
     check_choice("kind", kind, RANDOM_PIPELINES)
     with torch.random.fork_rng(devices=[]), quiet():

@@ -13,13 +13,14 @@ differentiated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import sqrt
+from math import cos, pi, sin, sqrt
 
 import torch
 from torch import Tensor
 
-from .noise import gaussian, uniform
-from .schedules import NoiseSchedule
+from ..errors import allowed
+from ..noise import gaussian, uniform
+from ..schedules import NoiseSchedule
 
 
 class GaussianMixture:
@@ -39,27 +40,29 @@ class GaussianMixture:
     ):
         w, m, c = (torch.as_tensor(x, dtype=torch.float64).detach().clone() for x in (weights, means, covs))
         if w.ndim != 1 or len(w) == 0 or not (w.isfinite().all() and (w > 0).all()):
-            raise ValueError(f"weights must be a non-empty vector of positive numbers, got {weights!r}")
+            raise ValueError(f"weights is {weights!r}; allowed: a non-empty vector of positive numbers")
         if m.ndim != 2 or len(m) != len(w) or m.shape[1] == 0 or not m.isfinite().all():
-            raise ValueError(f"means must be finite, of shape ({len(w)}, D), got shape {tuple(m.shape)}")
+            raise ValueError(f"means is of shape {tuple(m.shape)}; allowed: finite numbers, ({len(w)}, D)")
         if c.shape == w.shape:
             c = c[:, None, None] * torch.eye(m.shape[1], dtype=torch.float64)
         if c.shape != (*m.shape, m.shape[1]) or not c.isfinite().all() or not torch.allclose(c, c.mT):
             raise ValueError(
-                f"covs must be finite and symmetric, of shape ({len(w)},) or "
-                f"({len(w)}, {m.shape[1]}, {m.shape[1]}), got shape {tuple(c.shape)}"
+                f"covs is of shape {tuple(c.shape)}; "
+                f"allowed: finite and symmetric ones, ({len(w)},) or ({len(w)}, {m.shape[1]}, {m.shape[1]})"
             )
         # In the eigenbasis of C_k, adding noise only changes the eigenvalues: one decomposition serves all
         # levels.
         spread, basis = torch.linalg.eigh(c)
         if (spread < -1e-12 * (1 + spread.abs().max())).any():
             raise ValueError(
-                f"covs must be positive semidefinite, got an eigenvalue of {spread.min().item():.3g}"
+                f"covs is of an eigenvalue of {spread.min().item():.3g}; "
+                "allowed: positive semidefinite"
             )
         labels = torch.arange(len(w)) if labels is None else torch.as_tensor(labels)
         if labels.shape != w.shape or labels.min() < 0 or len(labels.unique()) != labels.max() + 1:
             raise ValueError(
-                f"labels must be {len(w)} integers that use 0 ... C - 1, got {labels.tolist()!r}"
+                f"labels is {labels.tolist()!r}; "
+                f"allowed: {len(w)} integers that use 0 ... C - 1"
             )
         self.weights, self.means, self.covs, self.labels = w / w.sum(), m, c, labels.long()
         self._spread, self._basis = spread.clamp(min=0), basis
@@ -146,7 +149,7 @@ class GaussianMixture:
         """The mixture of one class alone, p(x_0 | y)."""
         keep = self.labels == label
         if not keep.any():
-            raise ValueError(f"label must lie in [0, {self.num_classes}), got {label!r}")
+            raise ValueError(f"label is {label!r}; allowed: in [0, {self.num_classes})")
         return GaussianMixture(self.weights[keep], self.means[keep], self.covs[keep])
 
     def project(self, direction: Tensor) -> GaussianMixture:
@@ -185,7 +188,7 @@ class GaussianMixture:
         self._check_line()
         u = torch.as_tensor(u, dtype=torch.float64)
         if not ((u > 0) & (u < 1)).all():
-            raise ValueError("u must lie in (0, 1)")
+            raise ValueError(allowed("u", f"{float(u.min()):g} to {float(u.max()):g}", "numbers in (0, 1)"))
         reach = 40 * self._spread.max().sqrt() + 1e-12
         low = torch.full_like(u, (self.means.min() - reach).item())
         high = torch.full_like(u, (self.means.max() + reach).item())
@@ -204,7 +207,7 @@ class GaussianMixture:
     def _whitened(self, x: Tensor, a: float) -> Tensor:
         """(B, K, D) x - sqrt(a) m_k in the eigenbasis of C_k."""
         if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ValueError(f"x must have shape (B, {self.dim}), got {tuple(x.shape)}")
+            raise ValueError(f"x.shape is {tuple(x.shape)}; allowed: (B, {self.dim})")
         difference = x[:, None, :] - sqrt(a) * self.means.to(x)
         return torch.einsum("bkd,kde->bke", difference, self._basis.to(x))
 
@@ -213,7 +216,10 @@ class GaussianMixture:
         a = _check_level(alpha_bar)
         variance = self._variance(a)
         if (variance <= 0).any():
-            raise ValueError("covs must be positive definite for a density at alpha_bar = 1")
+            raise ValueError(
+                "covs is singular; "
+                "allowed: positive definite ones for a density at alpha_bar = 1"
+            )
         u = self._whitened(x, a)
         log_normaliser = self.weights.log() - 0.5 * (2 * torch.pi * variance).log().sum(1)
         return log_normaliser.to(x) - 0.5 * (u**2 / variance.to(x)).sum(2)
@@ -235,6 +241,14 @@ class GaussianMixture:
 # Distances to the truth
 
 
+def ring(points: int = 6, radius: float = 1.5, std: float = 0.14) -> GaussianMixture:
+    """Round blobs on a circle: the plane's data of the chapter."""
+    angles = [2 * pi * k / points for k in range(points)]
+    return GaussianMixture(
+        [1.0] * points, [[radius * cos(a), radius * sin(a)] for a in angles], [std**2] * points
+    )
+
+
 def wasserstein_1d(x: Tensor, truth: Tensor | GaussianMixture, p: int = 1) -> float:
     """Wasserstein distance of order p (1 or 2) on the line: (integral |F^-1(u) - G^-1(u)|^p du)^(1/p).
 
@@ -247,9 +261,9 @@ def wasserstein_1d(x: Tensor, truth: Tensor | GaussianMixture, p: int = 1) -> fl
     else:
         other = _line("truth", truth)
         if len(other) != len(x):
-            raise ValueError(f"truth must have as many samples as x, {len(x)}, got {len(other)}")
+            raise ValueError(f"truth is {len(other)} samples; allowed: as many as x, {len(x)}")
     if p not in (1, 2):
-        raise ValueError(f"p must be 1 or 2, got {p!r}")
+        raise ValueError(f"p is {p!r}; allowed: 1 or 2")
     return ((x - other).abs() ** p).mean().item() ** (1 / p)
 
 
@@ -262,7 +276,8 @@ def sliced_wasserstein(
     """
     if x.ndim != 2 or len(x) == 0 or projections < 1:
         raise ValueError(
-            f"x must have shape (N, D), projections be positive; got {tuple(x.shape)}, {projections}"
+            f"(x.shape, projections) is ({tuple(x.shape)}, {projections}); "
+            "allowed: (N, D) and 1 or more"
         )
     directions = gaussian((projections, x.shape[1]), seed).double()
     total = 0.0
@@ -278,7 +293,7 @@ def moment_distances(x: Tensor, truth: GaussianMixture) -> tuple[float, float]:
     Euclidean for the mean, Frobenius for the covariance.
     """
     if x.ndim != 2 or x.shape[1] != truth.dim or len(x) < 2:
-        raise ValueError(f"x must have shape (N >= 2, {truth.dim}), got {tuple(x.shape)}")
+        raise ValueError(f"x.shape is {tuple(x.shape)}; allowed: (N >= 2, {truth.dim})")
     x = x.double()
     cov = torch.cov(x.T).reshape(truth.dim, truth.dim)
     return (x.mean(0) - truth.mean).norm().item(), (cov - truth.cov).norm().item()
@@ -291,7 +306,8 @@ def _line(name: str, x: Tensor) -> Tensor:
         x = x[:, 0]
     if x.ndim != 1 or len(x) == 0:
         raise ValueError(
-            f"{name} must hold samples on the line, (N,) or (N, 1) with N >= 1, got {tuple(x.shape)}"
+            f"{name} is of shape {tuple(x.shape)}; "
+            "allowed: samples on the line, (N,) or (N, 1) with N >= 1"
         )
     return x.sort().values
 
@@ -306,5 +322,5 @@ def _choose(probabilities: Tensor, seed: int) -> Tensor:
 def _check_level(alpha_bar: float) -> float:
     alpha_bar = float(alpha_bar)
     if not 0 <= alpha_bar <= 1:
-        raise ValueError(f"alpha_bar must lie in [0, 1], got {alpha_bar!r}")
+        raise ValueError(f"alpha_bar is {alpha_bar!r}; allowed: in [0, 1]")
     return alpha_bar

@@ -20,13 +20,13 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from ..errors import allowed, check_integer, check_number
+from ..guidance import classifier, classifier_free
+from ..noise import step_noise, uniform
+from ..samplers import ddim_step
+from ..schedules import Transition, path
 from .convergence import even_log_snr
-from .errors import allowed, check_integer, check_number
-from .guidance import classifier, classifier_free
-from .mixtures import GaussianMixture
-from .noise import step_noise, uniform
-from .samplers import ddim_step
-from .schedules import Transition, path
+from .gaussian import GaussianMixture
 
 REACH = 6.0  # of the quadrature, in standard deviations
 

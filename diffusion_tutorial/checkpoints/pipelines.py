@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import noise as noise_
-from .denoisers import OPTIONS, Samples, TextToImage, decode_latents
-from .errors import PromptError, UnsupportedModelError, allowed, check_integer, check_number
-from .families import FAMILIES
-from .samplers import Step
+from .. import noise as noise_
+from ..errors import PromptError, UnsupportedModelError, allowed, check_integer, check_number
+from ..samplers import Step
+from ..text_to_image import OPTIONS, Samples, TextToImage
+from .adapters import decode_latents, encode_pictures
+from .families import Family
 
 # What `sample` sets itself, by other names or from its own arguments.
 _OURS = {
@@ -41,6 +42,7 @@ class PipelineModel(TextToImage):
 
     Args:
         pipeline: of a class in `families.FAMILIES`.
+        family: its row there.
         name, check_prompt: as for `TextToImage`.
         device: where to compute, when hooks move the components there; None: where they are.
         upscalers: IFSuperResolutionPipelines that continue in turn with the pictures of the stage before.
@@ -49,10 +51,11 @@ class PipelineModel(TextToImage):
     schedule is None: there is no chain of noise variances.
     """
 
-    def __init__(self, pipeline, name: str = "pipeline", *, check_prompt=None, device=None, upscalers=()):
-        kind = type(pipeline).__name__
-        self.pipeline, self.family, self.upscalers = pipeline, FAMILIES[kind], tuple(upscalers)
-        self.name, self.check_prompt, self.kind = name, check_prompt, kind
+    def __init__(
+        self, pipeline, family: Family, name: str = "pipeline", *, check_prompt=None, device=None, upscalers=()
+    ):
+        self.pipeline, self.family, self.upscalers = pipeline, family, tuple(upscalers)
+        self.name, self.check_prompt, self.kind = name, check_prompt, type(pipeline).__name__
         self.scheduler = getattr(pipeline, self.family.scheduler)
         self.denoiser = getattr(pipeline, self.family.denoisers[0])
         self._device = self.denoiser.device if device is None else torch.device(device)
@@ -116,8 +119,15 @@ class PipelineModel(TextToImage):
     def __repr__(self) -> str:
         return f"PipelineModel({self.name!r}, {self.kind}, latents {self.latent_shape}, {self.device}, {self.dtype})"
 
-    def encode(self, prompts):
-        raise UnsupportedModelError(f"encode: {self.kind} runs its own loop, with its own encoding")
+    def encode_text(self, prompts):
+        raise UnsupportedModelError(f"encode_text: {self.kind} runs its own loop, with its own encoding")
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [0, 1] to states (B, C, h, w), float32."""
+        if self.family.layout == "pixels":
+            return 2 * pictures.float() - 1
+        return encode_pictures(self.pipeline.vae, pictures.to(self.device))
 
     def eps(self, x_t, t, condition):
         raise UnsupportedModelError(
@@ -188,7 +198,7 @@ class PipelineModel(TextToImage):
             call[self._their("latents")] = initial
         call["generator"] = generators(seed, shape[0])
         call |= {"prompt": prompts, "num_images_per_prompt": num_images}
-        call["output_type"] = "pt" if self.kind != "UnCLIPPipeline" else "np"
+        call["output_type"] = "np" if self.family.arrays else "pt"
 
         show = self.progress if progress is None else progress
         with self._lock, _Run(self, shape, callback, keep_trajectory) as run:
@@ -209,7 +219,7 @@ class PipelineModel(TextToImage):
             stopped, x = images is None, run.x
             if stopped:
                 images = self.decode(run.x0)
-            elif self.kind == "UnCLIPPipeline":
+            elif self.family.arrays:
                 images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
                 x = 2 * images - 1
             elif self.family.layout == "pixels":
@@ -298,7 +308,8 @@ class PipelineModel(TextToImage):
         elif not isinstance(latents, Tensor) or latents.shape != shape:
             got = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
             raise ValueError(allowed("latents", got, f"a tensor {shape}"))
-        latents = latents.to(self.device, torch.float32 if self.kind == "SanaPipeline" else self.dtype)
+        dtype = getattr(torch, self.family.noise_dtype) if self.family.noise_dtype else self.dtype
+        latents = latents.to(self.device, dtype)
         return self.pipeline._pack_latents(latents, *shape) if self.family.layout == "packed" else latents
 
     def unpacked(self, state: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -449,7 +460,6 @@ def _levels(scheduler, output: Tensor, t, x_t: Tensor, out: tuple) -> tuple[floa
     With x_t = a x0 + b eps, alpha_bar is a^2 / (a^2 + b^2), the picture's share of the variance: for a flow
     a = 1 - sigma and b = sigma, for EDM a = 1 and b = sigma, for a chain the usual one.
     """
-    name = type(scheduler).__name__
     if hasattr(scheduler, "alphas_cumprod") and not scheduler.config.get("use_flow_sigmas"):
         table, here = scheduler.alphas_cumprod, int(t)
         later = [int(s) for s in scheduler.timesteps if int(s) < here]
@@ -457,7 +467,7 @@ def _levels(scheduler, output: Tensor, t, x_t: Tensor, out: tuple) -> tuple[floa
         x0 = out[1]
         return a_t, a_s, x0, (x_t - sqrt(a_t) * x0) / sqrt(1 - a_t)
     now, after = (float(s) for s in scheduler.sigmas[scheduler.step_index - 1 : scheduler.step_index + 1])
-    if name.startswith("EDM"):
+    if hasattr(scheduler, "precondition_outputs"):  # EDM's
         x0 = scheduler.precondition_outputs(x_t, output, now)
         return 1 / (1 + now**2), 1 / (1 + after**2), x0, (x_t - x0) / now
     share = [(1 - s) ** 2 / ((1 - s) ** 2 + s**2) for s in (now, after)]

@@ -1,46 +1,24 @@
-"""From a denoiser to pictures: the interface, the adapter over a diffusers pipeline, and
-`TextToImage.sample`.
+"""`TextToImage.sample`: from prompts to pictures, whatever answers for the noise.
 
-A denoiser answers one question, `eps(x_t, t, condition)`: which noise is in x_t? Samplers and guidance rules
-know nothing else. The adapter asks it of a U-Net in Stable Diffusion's layout (Rombach et al. 2022): a CLIP
-text encoder turns the prompt into the condition, the U-Net denoises latents, the autoencoder turns latents
-into pictures.
+A denoiser answers one question: which noise is in x_t? A model brings one that reads texts (`checkpoints.adapters` has
+those over diffusers' networks); its guidance rule says which texts it is asked about, and the sampler asks.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from . import noise as noise_
-from .errors import PromptError, UnsupportedModelError, allowed, check_choice, check_integer, check_number
+from .errors import PromptError, allowed, check_choice, check_integer, check_number
 from .guidance import COND, NEG, UNCOND, ClassifierFree, NegativePrompt, Predictions, Rule, Unconditional
-from .samplers import SAMPLERS, NoiseSource, Step, trajectory
+from .samplers import SAMPLERS, Moment, NoiseSource, Step, trajectory
 from .schedules import SPACINGS, NoiseSchedule
-
-# Schedulers over the same chain of noise variances: any of our samplers may take their place. What is not
-# here (flow matching, EDM, cascades) is refused by its class, whatever its prediction_type says.
-SUPPORTED_SCHEDULERS = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "PNDMScheduler",
-    "LMSDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "KDPM2DiscreteScheduler",
-    "UniPCMultistepScheduler",
-)
 
 Callback = Callable[[int, int, Step], bool | None]
 
@@ -55,43 +33,6 @@ OPTIONS = (
     "noise",
     "spacing",
 )
-
-
-class Denoiser(Protocol):
-    """What samplers and guidance stand on."""
-
-    def eps(self, x_t: Tensor, t: int | Tensor, condition) -> Tensor:
-        """The noise predicted in x_t (B, ...) at timestep t, given the condition; same shape as x_t."""
-        ...
-
-
-class Condition:
-    """Rows of a condition that is several tensors, such as text states and their mask; all are (B, ...).
-
-    It is used as a tensor of B rows would be: len, slices, `repeat_interleave`, `split` and `torch.cat`.
-    """
-
-    def __init__(self, *parts: Tensor):
-        self.parts = parts
-
-    def __len__(self) -> int:
-        return len(self.parts[0])
-
-    def __getitem__(self, rows) -> Condition:
-        return Condition(*(part[rows] for part in self.parts))
-
-    def repeat_interleave(self, repeats: int, dim: int = 0) -> Condition:
-        return Condition(*(part.repeat_interleave(repeats, dim) for part in self.parts))
-
-    def split(self, size: int) -> tuple[Condition, ...]:
-        return tuple(self[k : k + size] for k in range(0, len(self), size))
-
-    @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None):
-        if function is not torch.cat:
-            return NotImplemented
-        columns = zip(*(condition.parts for condition in args[0]), strict=True)
-        return cls(*(torch.cat(column) for column in columns))
 
 
 @dataclass
@@ -126,172 +67,12 @@ class Samples:
         return [Image.fromarray(a) for a in array]
 
 
-class StableDiffusionAdapter:
-    """A denoiser over the components of a `StableDiffusionPipeline`; `adapters` has those of other classes.
-
-    Args:
-        unet, vae, text_encoder, tokenizer: the diffusers and transformers objects, all on one device.
-        max_rows: at most so many rows go through the U-Net in one call; larger batches are cut.
-        decode_rows: the same for the autoencoder.
-        v_schedule: for a network that predicts v, the noise levels of its chain; None: it predicts the noise.
-        device: where to compute, when the modules wait elsewhere and are moved there by hooks.
-
-    A prediction of v is turned into one of the noise by eps = sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t
-    (Salimans and Ho 2022, appendix D). Guidance may come after that: its weights add up to one, so the x_t that
-    all branches share passes through, and guiding v or guiding eps is the same.
-
-    Raises UnsupportedModelError for a U-Net that wants more than a text condition.
-    """
-
-    marks = 2  # tokens that the tokenizer adds to a text: start and end
-
-    def __init__(
-        self,
-        unet,
-        vae,
-        text_encoder,
-        tokenizer,
-        max_rows: int = 64,
-        decode_rows: int = 8,
-        v_schedule: NoiseSchedule | None = None,
-        device: torch.device | None = None,
-    ):
-        self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
-        self._check()
-        for module in self.modules:
-            module.eval().requires_grad_(False)
-        self.max_rows, self.decode_rows, self.v_schedule = max_rows, decode_rows, v_schedule
-        self.device = unet.device if device is None else torch.device(device)
-        self.dtype = unet.dtype
-        size = unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        self.latent_shape = (unet.config.in_channels, height, width)
-        self._cache: OrderedDict[str | None, tuple[Tensor, ...]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    @property
-    def modules(self) -> tuple:
-        return self.unet, self.vae, self.text_encoder
-
-    def _check(self) -> None:
-        self._check_channels(self.unet.config.out_channels)
-        for name in ("addition_embed_type", "class_embed_type", "time_cond_proj_dim"):
-            if self.unet.config.get(name) is not None:
-                raise UnsupportedModelError(
-                    allowed(f"unet {name}", self.unet.config.get(name), "None (Stable Diffusion 1 layout)")
-                )
-
-    def _check_channels(self, out_channels: int) -> None:
-        pair, wanted = (self.unet.config.in_channels, out_channels), self.vae.config.latent_channels
-        if pair != (wanted, wanted):
-            raise UnsupportedModelError(
-                allowed(
-                    "unet channels (in, out)", pair, f"the autoencoder's latent_channels, {wanted}, for both"
-                )
-            )
-
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens a prompt may have, those that the tokenizer adds included."""
-        return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
-
-    def count_tokens(self, prompt: str) -> int:
-        """Tokens of the prompt, those that the tokenizer adds included."""
-        return len(self.tokenizer(prompt, truncation=False, verbose=False).input_ids)
-
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str | None]) -> Tensor | Condition:
-        """The condition of n prompts, here text embeddings (n, tokens, width); None is the unconditional one.
-
-        Results are remembered.
-        """
-        missing = [p for p in dict.fromkeys(prompts) if p not in self._cache]
-        fresh = {}
-        for start in range(0, len(missing), self.max_rows):
-            part = missing[start : start + self.max_rows]
-            fresh.update(zip(part, zip(*self._encode(part), strict=True), strict=True))
-        with self._lock:
-            known = {p: fresh[p] if p in fresh else self._cache[p] for p in dict.fromkeys(prompts)}
-            self._cache.update(known)
-            while len(self._cache) > 256:
-                self._cache.popitem(last=False)
-        parts = [torch.stack(column) for column in zip(*(known[p] for p in prompts), strict=True)]
-        return parts[0] if len(parts) == 1 else Condition(*parts)
-
-    def _encode(self, prompts: Sequence[str | None]) -> tuple[Tensor, ...]:
-        """The tensors of the condition, n rows each."""
-        tokens = self.tokenizer(
-            [p or "" for p in prompts],
-            padding="max_length",
-            max_length=self.max_tokens,
-            truncation=True,
-            return_tensors="pt",
-        )
-        use_mask = getattr(self.text_encoder.config, "use_attention_mask", False)
-        mask = tokens.attention_mask.to(self.device) if use_mask else None
-        states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
-        return (states.to(self.dtype),)
-
-    def eps(self, x_t: Tensor, t: int | Tensor, condition) -> Tensor:
-        """The noise predicted in x_t (B, C, h, w) at timestep t (an integer, or one a row).
-
-        condition: what `encode` returns, B rows; a prompt; B prompts; or None for the unconditional prediction.
-        """
-        if condition is None or isinstance(condition, str):
-            condition = [condition] * len(x_t)
-        if not isinstance(condition, (Tensor, Condition)):
-            condition = self.encode(condition)
-        if len(condition) != len(x_t):
-            raise ValueError(allowed("condition", f"{len(condition)} rows", f"{len(x_t)}, one a row of x_t"))
-        rows = x_t.to(self.device, self.dtype)
-        t = (
-            t.to(self.device)
-            if isinstance(t, Tensor) and t.ndim
-            else torch.tensor(int(t), device=self.device)
-        )
-        parts = []
-        for start in range(0, len(rows), self.max_rows):
-            part = slice(start, start + self.max_rows)
-            parts.append(self._predict(rows[part], t[part] if t.ndim else t, condition[part]))
-        out = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(x_t)
-        if self.v_schedule is None:
-            return out
-        alpha_bar = self.v_schedule.alphas_cumprod[t.cpu()].reshape(-1, 1, 1, 1)
-        return alpha_bar.sqrt().to(out) * out + (1 - alpha_bar).sqrt().to(out) * x_t
-
-    def _predict(self, rows: Tensor, t: Tensor, condition) -> Tensor:
-        """One call of the network: its prediction for rows (B, C, h, w), same shape."""
-        return self.unet(rows, t, encoder_hidden_states=condition, return_dict=False)[0]
-
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, h, w) to pictures (B, 3, H, W), float32 in [0, 1], on the CPU."""
-        return decode_latents(self.vae, latents.to(self.device), self.decode_rows)
-
-
-def decode_latents(vae, latents: Tensor, rows: int = 8) -> Tensor:
-    """An autoencoder's pictures (B, 3, H, W), float32 in [0, 1] on the CPU, of latents (B, C, h, w).
-
-    rows: at most so many at a time. The latents' scale, shift, mean and deviation are in the autoencoder's config.
-    """
-    config = vae.config
-    scaled = latents.to(vae.dtype)
-    mean, deviation = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and deviation is not None:
-        mean, deviation = (torch.tensor(v).view(1, -1, 1, 1).to(scaled) for v in (mean, deviation))
-        scaled = scaled * deviation / config.scaling_factor + mean
-    else:
-        scaled = scaled / config.scaling_factor + (config.get("shift_factor") or 0.0)
-    parts = [vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
-    return (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1).cpu()
-
-
 class TextToImage:
-    """A text-to-image model: `sample` makes pictures, `eps`, `encode` and `decode` are its parts.
+    """A text-to-image model: `sample` makes pictures; `encode_text`, `eps`, `encode` and `decode` are its parts.
 
     Args:
-        adapter: a denoiser with encode, decode, latent_shape, device and dtype, such as
-            `StableDiffusionAdapter`.
+        adapter: eps(x_t, t, condition), encode_text (texts to a condition), encode (pictures to latents), decode
+            (latents to pictures), latent_shape, device and dtype, such as `checkpoints.StableDiffusionAdapter`.
         schedule: the chain of noise levels that it was trained on.
         name: where it came from, for messages and labels.
         check_prompt: called as check_prompt(text, argument_name) for every prompt; raises ValueError for
@@ -313,17 +94,8 @@ class TextToImage:
         check_prompt: Callable[[str, str], None] | None = None,
     ):
         self.adapter, self.schedule, self.name, self.check_prompt = adapter, schedule, name, check_prompt
-        self.eps, self.encode, self.decode = adapter.eps, adapter.encode, adapter.decode
-
-    @classmethod
-    def from_pipeline(cls, pipeline, name: str = "pipeline", check_prompt=None) -> TextToImage:
-        """Around a diffusers pipeline of a class in `families.FAMILIES`; its components are shared, not copied.
-
-        Raises UnsupportedModelError for other classes, and for a scheduler or a network that cannot be driven.
-        """
-        from .families import wrap
-
-        return wrap(pipeline, name, check_prompt=check_prompt)
+        self.eps, self.encode_text = adapter.eps, adapter.encode_text
+        self.encode, self.decode = adapter.encode, adapter.decode
 
     @property
     def device(self) -> torch.device:
@@ -419,8 +191,8 @@ class TextToImage:
             noise = noise_.step_noise(shape, seed)
 
         texts = {UNCOND: [None] * len(prompts), COND: prompts, NEG: negative, **several}
-        conditions = {b: self.encode(texts[b]).repeat_interleave(num_images, 0) for b in rule.branches}
-        denoiser = _Guided(self, rule, conditions, self.schedule, steps, spacing)
+        conditions = {b: self.encode_text(texts[b]).repeat_interleave(num_images, 0) for b in rule.branches}
+        denoiser = _Guided(self, rule, conditions)
         run: list[Step] = []
         timesteps: list[int] = []
         stopped = False
@@ -545,49 +317,79 @@ def step_bar(steps, count: int):
 class _Guided:
     """The denoiser of one run: the branches that the rule needs, in one U-Net call, mapped to one eps."""
 
-    def __init__(
-        self, model: TextToImage, rule: Rule, conditions: Mapping[str, Tensor], schedule, steps: int, spacing
-    ):
-        self.model, self.rule, self.conditions, self.schedule, self.steps = (
-            model,
-            rule,
-            conditions,
-            schedule,
-            steps,
-        )
-        self.index = {t: i for i, t in enumerate(schedule.timesteps(steps, spacing).tolist())}
+    def __init__(self, model: TextToImage, rule: Rule, conditions: Mapping[str, Tensor]):
+        self.model, self.rule, self.conditions = model, rule, conditions
         self.joined: dict[tuple[str, ...], Tensor] = {}
         self.nfe = 0
 
-    def __call__(self, x_t: Tensor, t: int) -> Tensor:
-        step, alpha_bar = self.index[t], self.schedule.alpha_bar(t)
-        branches = tuple(self.rule.needs(step, self.steps, alpha_bar))
+    def at(self, x_t: Tensor, moment: Moment) -> Tensor:
+        branches = tuple(self.rule.needs(moment))
         if branches not in self.joined:
             self.joined[branches] = torch.cat([self.conditions[b] for b in branches])
         with torch.inference_mode():  # the network alone: a rule may take gradients of its own
-            eps = self.model.eps(x_t.repeat(len(branches), 1, 1, 1), t, self.joined[branches])
+            eps = self.model.eps(x_t.repeat(len(branches), 1, 1, 1), moment.t, self.joined[branches])
         eps = eps.clone()  # outside the mode, so that a reader may put it into autograd
         self.nfe += len(branches)
-        predictions = Predictions(zip(branches, eps.chunk(len(branches)), strict=True), x_t, t)
-        return self.rule(predictions, step, self.steps, alpha_bar)
+        return self.rule(Predictions(zip(branches, eps.chunk(len(branches)), strict=True), x_t), moment)
 
 
-def schedule_of(scheduler_class: str, config: Mapping, steps_offset: int | None = 1) -> NoiseSchedule:
-    """The noise levels of a diffusers scheduler, by its class and its config.
+@dataclass
+class Many:
+    """What `sample_many` returns."""
 
-    steps_offset: in place of the config's; None leaves that. StableDiffusionPipeline itself puts it to 1 (and
-    clip_sample to False), whatever the file says; other pipelines take it as it is.
+    images: Tensor  # (N, 3, H, W) float32 in [0, 1], on the CPU
+    latents: Tensor  # (N, C, h, w)
+    nfe: int  # U-Net evaluations a picture
+    seconds: float  # wall time of the sampling
 
-    Raises UnsupportedModelError for classes and prediction types that our samplers cannot drive.
+
+def sample_many(
+    model: TextToImage,
+    prompts: Sequence[str | None],
+    seed: int = 0,
+    chunk: int = 125,
+    *,
+    latents: Tensor | None = None,
+    rule_of: Callable[[slice], Rule] | None = None,
+    **arguments,
+) -> Many:
+    """One picture a prompt, any number of them, in chunks that memory can take.
+
+    Picture i has the same noises whatever the chunk: those of image i of the seed.
+
+    Args:
+        prompts: N texts; None for a picture without one.
+        seed: of the noises; see `noise.gaussian`.
+        chunk: pictures a call of `model.sample`.
+        latents: (N, C, h, w) initial states instead of the seed's.
+        rule_of: rows -> the guidance rule of these pictures, for rules that differ from picture to picture.
+        arguments: of `model.sample`, the same for all chunks.
+
+    Raises what `model.sample` raises, and ValueError for no prompts.
     """
-    if scheduler_class not in SUPPORTED_SCHEDULERS:
-        raise UnsupportedModelError(allowed("scheduler", scheduler_class, ", ".join(SUPPORTED_SCHEDULERS)))
-    prediction = config.get("prediction_type", "epsilon")
-    if prediction not in ("epsilon", "v_prediction"):
-        raise UnsupportedModelError(
-            allowed("scheduler prediction_type", prediction, "'epsilon', 'v_prediction'")
+    check_integer("chunk", chunk, 1)
+    if not len(prompts):
+        raise ValueError(allowed("prompts", prompts, "at least one text, or None for a picture without one"))
+    parts, start = [], time.perf_counter()
+    for first in range(0, len(prompts), chunk):
+        rows = slice(first, min(first + chunk, len(prompts)))
+        shape = (rows.stop - first, *model.latent_shape)
+        own = {} if rule_of is None else {"guidance": rule_of(rows)}
+        same = set(prompts[rows]) == {None}  # `sample` takes one None, for as many pictures as are wanted
+        parts.append(
+            model.sample(
+                None if same else list(prompts[rows]),
+                num_images=shape[0] if same else 1,
+                latents=noise_.gaussian(shape, seed, first=first) if latents is None else latents[rows],
+                noise=noise_.step_noise(shape, seed, first=first),
+                keep_trajectory=False,
+                **own,
+                **arguments,
+            )
         )
-    if any(config.get(key) for key in ("use_flow_sigmas", "thresholding")):
-        raise UnsupportedModelError("scheduler has use_flow_sigmas or thresholding set; allowed: neither")
-    changes = {} if steps_offset is None else {"steps_offset": steps_offset}
-    return NoiseSchedule.from_config({**config, "_class_name": scheduler_class, **changes})
+    return Many(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.latents for part in parts]),
+        parts[-1].nfe,
+        time.perf_counter() - start,
+    )

@@ -8,13 +8,29 @@ Flow matching, EDM and cascades run the pipeline's own loop, behind the same `sa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .denoisers import SUPPORTED_SCHEDULERS, StableDiffusionAdapter, TextToImage, schedule_of
-from .errors import UnsupportedModelError, allowed, check_choice
-from .memory import Tensors
+from ..errors import UnsupportedModelError, allowed
+from ..schedules import NoiseSchedule
+from .adapters import PixArtAdapter, StableDiffusionAdapter, StableDiffusionXLAdapter
+
+# Schedulers over the same chain of noise variances: any of our samplers may take their place. What is not
+# here (flow matching, EDM, cascades) is refused by its class, whatever its prediction_type says.
+SUPPORTED_SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "KDPM2DiscreteScheduler",
+    "UniPCMultistepScheduler",
+)
 
 OURS, LOOP = "our samplers", "the pipeline's loop"
 
@@ -42,6 +58,12 @@ class Family:
     made_with    arguments of the pipeline's constructor that are no components of ours
     may_lack     components that a checkpoint may leave out
     half         the half precision that it is meant for on a graphics card
+    continues    the pipeline class whose pictures it enlarges; None: it begins from a text
+    flow_only    scheduler classes of `loop` that count with use_flow_sigmas alone
+    noise_dtype  of the initial noise; None: the model's own
+    arrays       whether the pipeline gives pictures as numpy arrays alone
+    libraries    component -> a library that its index may name besides diffusers and transformers
+    homes        class -> the module that it is imported from, where its library does not show it
     """
 
     title: str
@@ -49,7 +71,7 @@ class Family:
     denoisers: tuple[str, ...]
     ours: tuple[str, ...] = ()
     loop: tuple[str, ...] = ()
-    adapter: object = None
+    adapter: Callable | None = None
     steps_offset: int | None = None
     scheduler: str = "scheduler"
     layout: str = "latents"
@@ -58,6 +80,12 @@ class Family:
     made_with: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     may_lack: tuple[str, ...] = ()
     half: str = "float16"
+    continues: str | None = None
+    flow_only: tuple[str, ...] = ()
+    noise_dtype: str | None = None
+    arrays: bool = False
+    libraries: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    homes: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
 def _sd(parts: Mapping, index: Mapping, **options):
@@ -66,24 +94,18 @@ def _sd(parts: Mapping, index: Mapping, **options):
 
 
 def _sdxl(parts: Mapping, index: Mapping, **options):
-    from .adapters import StableDiffusionXLAdapter
-
     names = ("unet", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     zeros = index.get("force_zeros_for_empty_prompt", True)
     return StableDiffusionXLAdapter(*(parts[n] for n in names), zeros, **options)
 
 
 def _pixart_alpha(parts: Mapping, index: Mapping, **options):
-    from .adapters import PixArtAdapter
-
     names = ("transformer", "vae", "text_encoder", "tokenizer")
     sized = parts["transformer"].config.sample_size == 128  # the pipeline's own rule
     return PixArtAdapter(*(parts[n] for n in names), max_length=120, sized=sized, **options)
 
 
 def _pixart_sigma(parts: Mapping, index: Mapping, **options):
-    from .adapters import PixArtAdapter
-
     names = ("transformer", "vae", "text_encoder", "tokenizer")
     return PixArtAdapter(*(parts[n] for n in names), max_length=300, **options)
 
@@ -195,6 +217,8 @@ FAMILIES: dict[str, Family] = {
         },
         denoisers=("transformer",),
         loop=("DPMSolverMultistepScheduler", *_FLOW),
+        flow_only=("DPMSolverMultistepScheduler",),
+        noise_dtype="float32",
         # Sizes are taken as they are: diffusers' bins know the published sizes alone.
         fixed={"use_resolution_binning": False},
         half="bfloat16",
@@ -218,6 +242,7 @@ FAMILIES: dict[str, Family] = {
         fixed={"clean_caption": False},
         made_with={**_UNCHECKED, "watermarker": None},
         may_lack=("text_encoder", "tokenizer"),
+        continues="IFPipeline",
     ),
     "UnCLIPPipeline": Family(
         "Karlo (unCLIP)",
@@ -242,8 +267,19 @@ FAMILIES: dict[str, Family] = {
             "guidance_scale": "decoder_guidance_scale",
             "latents": "decoder_latents",
         },
+        arrays=True,
+        # Karlo's index calls the pipeline's own folder the library of its text projection.
+        libraries={"text_proj": "unclip"},
+        homes={"UnCLIPTextProjModel": "diffusers.pipelines.deprecated.unclip.text_proj"},
     ),
 }
+
+# The words of a tokenizer without tokenizer.json, by class.
+WORDS = (
+    dict.fromkeys(_CLIP_WORDS, ("vocab.json", "merges.txt"))
+    | dict.fromkeys(_T5_WORDS, ("spiece.model",))
+    | dict.fromkeys(("GemmaTokenizer", "GemmaTokenizerFast"), ("tokenizer.model",))
+)
 
 
 def way(kind: str, scheduler_class: str, config: Mapping) -> str:
@@ -252,75 +288,28 @@ def way(kind: str, scheduler_class: str, config: Mapping) -> str:
     Raises UnsupportedModelError for a scheduler that this pipeline is not known to work with, and for settings
     of a known one that neither way can follow.
     """
+    return LOOP if chain(kind, scheduler_class, config) is None else OURS
+
+
+def chain(kind: str, scheduler_class: str, config: Mapping) -> NoiseSchedule | None:
+    """The noise levels for our samplers, or None where the pipeline's own loop must run. Raises what `way` does."""
     family = FAMILIES[kind]
     if scheduler_class in family.ours:
-        schedule_of(scheduler_class, config, family.steps_offset)
-        return OURS
+        return schedule_of(scheduler_class, config, family.steps_offset)
     if scheduler_class not in family.loop:
         raise UnsupportedModelError(
             allowed("scheduler", scheduler_class, f"with {kind}: {', '.join(family.ours + family.loop)}")
         )
-    if scheduler_class == "DPMSolverMultistepScheduler" and not config.get("use_flow_sigmas"):
+    if scheduler_class in family.flow_only and not config.get("use_flow_sigmas"):
         raise UnsupportedModelError(
             allowed("scheduler use_flow_sigmas", config.get("use_flow_sigmas"), f"with {kind}: True")
         )
-    return LOOP
-
-
-def wrap(pipeline, name: str = "pipeline", *, check_prompt=None, device=None) -> TextToImage:
-    """A `TextToImage` around a diffusers pipeline, whose components are shared, not copied.
-
-    device: where to compute; None: where the pipeline does, also when hooks move its components there.
-
-    Raises UnsupportedModelError for a class that is not in FAMILIES and for what `way` refuses.
-    """
-    kind = type(pipeline).__name__
-    if kind not in FAMILIES or kind == "IFSuperResolutionPipeline":
-        raise UnsupportedModelError(allowed("pipeline", kind, ", ".join(starts())))
-    scheduler = getattr(pipeline, FAMILIES[kind].scheduler)
-    options = {"check_prompt": check_prompt, "device": device or pipeline._execution_device}
-    if way(kind, type(scheduler).__name__, scheduler.config) == OURS:
-        model = assemble(kind, pipeline.components, pipeline.config, name, **options)
-    else:
-        from .pipelines import PipelineModel
-
-        model = PipelineModel(pipeline, name, **options)
-    model.offloaded = pipeline if getattr(pipeline, "_all_hooks", None) else None
-    return model
-
-
-def assemble(
-    kind: str, components: Mapping, index: Mapping, name: str, *, check_prompt=None, device=None
-) -> TextToImage:
-    """A `TextToImage` of our samplers over the components of a pipeline of class `kind`.
-
-    index: the pipeline's own settings, as in model_index.json.
-    """
-    family = FAMILIES[kind]
-    scheduler = components[family.scheduler]
-    schedule = schedule_of(type(scheduler).__name__, scheduler.config, family.steps_offset)
-    v_schedule = schedule if scheduler.config.get("prediction_type") == "v_prediction" else None
-    height, width = _pair(components[family.denoisers[0]].config.sample_size)
-    # Rows of one call by their size: what 64 rows of 32 x 32 take, and an eighth of it for the decoder.
-    rows = 64 * 32**2 // (height * width)
-    adapter = family.adapter(
-        components,
-        index,
-        v_schedule=v_schedule,
-        device=device,
-        max_rows=min(max(rows, 2), 64),
-        decode_rows=min(max(rows // 8, 1), 8),
-    )
-    return TextToImage(adapter, schedule, name, check_prompt)
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+    return None
 
 
 def starts() -> tuple[str, ...]:
     """The pipeline classes that begin from a text; the others continue one of them."""
-    return tuple(kind for kind in FAMILIES if kind != "IFSuperResolutionPipeline")
+    return tuple(kind for kind, family in FAMILIES.items() if family.continues is None)
 
 
 @dataclass(frozen=True)
@@ -370,38 +359,22 @@ def table() -> list[dict]:
     return rows
 
 
-# Checkpoints whose components the landscape has counted: name -> (pipeline class, id there, pixels of a side).
-PUBLISHED = {
-    "Stable Diffusion 1.5": ("StableDiffusionPipeline", "sd-1", 512),
-    "Stable Diffusion 2.1": ("StableDiffusionPipeline", "sd-2", 768),
-    "Stable Diffusion XL": ("StableDiffusionXLPipeline", "sdxl", 1024),
-    "Playground v2.5": ("StableDiffusionXLPipeline", "playground-2-5", 1024),
-    "PixArt-α": ("PixArtAlphaPipeline", "pixart-alpha", 1024),
-    "PixArt-Σ": ("PixArtSigmaPipeline", "pixart-sigma", 1024),
-    "Stable Diffusion 3 Medium": ("StableDiffusion3Pipeline", "sd-3", 1024),
-    "Stable Diffusion 3.5 Large": ("StableDiffusion3Pipeline", "sd-3-5-large", 1024),
-    "FLUX.1 [dev]": ("FluxPipeline", "flux-1-dev", 1024),
-    "Sana 1.6B": ("SanaPipeline", "sana", 1024),
-    "DeepFloyd IF, two stages": ("IFPipeline", "deepfloyd-if", 256),
-}
+def schedule_of(scheduler_class: str, config: Mapping, steps_offset: int | None = 1) -> NoiseSchedule:
+    """The noise levels of a diffusers scheduler, by its class and its config.
 
+    steps_offset: in place of the config's; None leaves that. StableDiffusionPipeline itself puts it to 1 (and
+    clip_sample to False), whatever the file says; other pipelines take it as it is.
 
-def published(name: str) -> tuple[dict[str, Tensors], list[str]]:
-    """A published checkpoint's components as `memory.place` takes them, and those that were not counted.
-
-    The counts are the landscape's, made from published configurations, not from weights. Raises ValueError for a
-    name that is not in PUBLISHED.
+    Raises UnsupportedModelError for classes and prediction types that our samplers cannot drive.
     """
-    from .experiments import record
-    from .landscape.count import component
-
-    check_choice("name", name, PUBLISHED)
-    found = record.read("landscape")["measured"][PUBLISHED[name][1]]
-    tensors = {}
-    for part, parameters in found["parameters"].items():
-        kept = 0
-        if component(part)["class"].endswith("T5EncoderModel"):  # transformers keeps `wo` out of float16
-            config = component(part)["config"]
-            kept = config["num_layers"] * config["d_ff"] * config["d_model"]
-        tensors[part] = Tensors(parameters, kept)
-    return tensors, found["missing"]
+    if scheduler_class not in SUPPORTED_SCHEDULERS:
+        raise UnsupportedModelError(allowed("scheduler", scheduler_class, ", ".join(SUPPORTED_SCHEDULERS)))
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in ("epsilon", "v_prediction"):
+        raise UnsupportedModelError(
+            allowed("scheduler prediction_type", prediction, "'epsilon', 'v_prediction'")
+        )
+    if any(config.get(key) for key in ("use_flow_sigmas", "thresholding")):
+        raise UnsupportedModelError("scheduler has use_flow_sigmas or thresholding set; allowed: neither")
+    changes = {} if steps_offset is None else {"steps_offset": steps_offset}
+    return NoiseSchedule.from_config({**config, "_class_name": scheduler_class, **changes})

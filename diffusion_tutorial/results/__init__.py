@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-RESULTS = Path(str(resources.files("diffusion_tutorial") / "results"))
+RESULTS = Path(str(resources.files(__name__)))
 
 
 class Record:
@@ -39,7 +39,8 @@ class Record:
             self.found = json.loads(self.path.read_text(encoding="utf-8"))
             if self.found["settings"] != settings:
                 raise ValueError(
-                    f"{self.path.name} was made with the settings {self.found['settings']}; allowed: the same "
+                    f"{self.path.name} was made with the settings {self.found['settings']}; "
+                    "allowed: the same "
                     f"ones as now, {settings}, or another file"
                 )
         else:
@@ -105,16 +106,30 @@ def plain(value):
 
 
 def machine() -> str:
-    """The processor and what torch uses of it."""
-    cpu = platform.processor() or platform.machine()
-    return f"{cpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    """The processor, what torch uses of it, torch's version, and the CUDA devices there are."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join([name, f"{torch.get_num_threads()} thread(s)", f"torch {torch.__version__}", *cards])
 
 
 def commit() -> str:
-    """The repository's commit, with a mark where files differ from it; "unknown" outside a repository."""
-    here = Path(__file__).resolve().parent
-    call = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10", "--match=NeVeRmAtChEs"]
+    """The repository's commit, with "-dirty" where tracked files differ from it; "unknown" outside a repository.
+
+    Results themselves do not count: a run that writes its second file is not of other code than the first.
+    """
     try:
-        return subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        name = _git("rev-parse", "--short=10", "HEAD").strip()
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude){RESULTS}/*.json")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+    return f"{name}-dirty" if changed.strip() else name
+
+
+def _git(*arguments: str) -> str:
+    call = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    return subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout

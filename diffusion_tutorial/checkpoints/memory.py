@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
 
 WHOLE, OFFLOAD = "whole", "offload"  # all components on the device, or one at a time
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .errors import allowed
-from .plots import INK, PALETTE, PAPER, RULE
+from ..errors import allowed
+from .style import INK, PALETTE, PAPER, RULE
 
 _FINE = 2  # drawn at twice the size, then scaled down: smooth edges
 

@@ -1,38 +1,26 @@
 """Tiny denoisers of points in the plane, small enough to train in a chapter: many at a time, in seconds.
 
 Used to ask what the number of training levels is for: the same network, data and work, with 20, 100 or 1000
-levels to practise on. `python -m diffusion_tutorial.tiny2d FILE` makes the long measurement of it, minutes on two
-cores; `stored` reads the one that comes with the package.
+levels to practise on. `experiments.levels` makes the long measurement of it, minutes on two cores; `stored` reads
+the one that comes with the package.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
 from collections.abc import Sequence
-from datetime import date
-from importlib import resources
-from math import cos, pi, sin, sqrt
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
-from .mixtures import GaussianMixture, sliced_wasserstein
-from .noise import gaussian, uniform
-from .samplers import walk
-from .schedules import NoiseSchedule, Transition
+from ..noise import gaussian, uniform
+from ..results import read
+from ..samplers import walk
+from ..schedules import NoiseSchedule, Transition
+from .gaussian import GaussianMixture, ring, sliced_wasserstein
 
 LEVELS = (20, 100, 1000)
 STEPS = (5, 10, 20, 50)
-
-
-def ring(points: int = 6, radius: float = 1.5, std: float = 0.14) -> GaussianMixture:
-    """Round blobs on a circle: the plane's data of the chapter."""
-    angles = [2 * pi * k / points for k in range(points)]
-    return GaussianMixture(
-        [1.0] * points, [[radius * cos(a), radius * sin(a)] for a in angles], [std**2] * points
-    )
 
 
 class TinyDenoisers(nn.Module):
@@ -140,32 +128,9 @@ def compare_levels(
 
 
 def stored() -> dict:
-    """The long measurement that comes with the package: `compare_levels` and how it was made."""
-    file = resources.files("diffusion_tutorial") / "results" / "few-steps-levels.json"
-    data = json.loads(file.read_text(encoding="utf-8"))
-    data["distance"] = {int(t): {int(n): d for n, d in row.items()} for t, row in data["distance"].items()}
-    return data
-
-
-def main(arguments: Sequence[str]) -> int:
-    copies, steps, points = 8, 2000, 4000
-    result = compare_levels(NoiseSchedule.linear(), copies, steps, points)
-    about = {
-        "what": "sliced Wasserstein distance to the data by training levels and DDIM steps, a value a network",
-        "command": "python -m diffusion_tutorial.tiny2d FILE",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
-        "networks": copies,
-        "training_steps": steps,
-        "points": points,
-        "seed": 0,
-        "distance": {t: {n: [round(d, 5) for d in v] for n, v in row.items()} for t, row in result.items()},
+    """The long measurement that comes with the package: `compare_levels`, and in "settings" how it was made."""
+    data = read("few-steps-levels")
+    data["distance"] = {
+        int(t): {int(n): d for n, d in row.items()} for t, row in data["measured"]["distance"].items()
     }
-    with open(arguments[0], "w", encoding="utf-8") as file:
-        json.dump(about, file, indent=1)
-        file.write("\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return data
