@@ -12,6 +12,9 @@ raises ValueError for levels outside (0, 1], mismatched shapes, and noise that i
 
 Papers: DDPM is Ho et al. 2020, DDIM is Song et al. 2021a (arXiv 2010.02502), EDM is Karras et al. 2022,
 DPM-Solver++ is Lu et al. 2022 (arXiv 2211.01095).
+
+Numbers of equations: DDIM's 12 and 16 and DDPM's 7 are as diffusers' schedulers, which were read, cite them. The other
+numbers of equations, algorithms, sections and appendices below were not opened.
 """
 
 from __future__ import annotations

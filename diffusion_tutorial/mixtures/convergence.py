@@ -4,6 +4,8 @@ Two kinds of truth. A deterministic sampler follows the probability-flow ODE, so
 (`exact_flow`), and the error of a path is a distance between points. A sampler that adds noise can only be
 right in distribution: there it is the exact reverse step (`reverse_density`, `reverse_kl`), and the distances
 of `mixtures`, that tell.
+
+Equation numbers of papers below were not opened.
 """
 
 from __future__ import annotations

@@ -41,22 +41,29 @@ def classifier_rows(accuracy: dict) -> list[list[str]]:
     return [[str(a["t"]), _interval(a["mean"]), _interval(b["mean"])] for a, b in pairs]
 
 
-def cause(starts: dict, marginal: dict) -> str:
-    """Why unsaid walls and floors stray, and what to do: Markdown, from "measured" of results/start.json and "leak,
-    marginal" of results/few_steps.json."""
-    rows = []
-    for eta, spacing in ((0, "leading"), (0, "trailing"), (1, "leading"), (1, "trailing")):
+def cause(starts: dict, leaks: dict) -> str:
+    """Why unsaid walls and floors stray, and what to do: Markdown, from "measured" of results/start.json and of
+    results/few_steps.json."""
+    rows, marginal = [], leaks["leak, marginal"]
+    for eta, spacing in ((0, "leading"), (0, "trailing"), (1, "trailing")):
         exact = starts[f"exact, noise, eta {eta}, {spacing}, 20 steps"]
-        parts = [starts[f"unsaid, {prompt}, noise, eta {eta}, {spacing}, n 2000"] for prompt in ("a sphere", "a red object")]
+        spheres = starts.get(f"unsaid, a sphere, noise, eta {eta}, {spacing}, n 2000")
+        spheres = spheres or leaks["leak, noise" + (", trailing" if spacing == "trailing" else "")]
+        parts = [spheres, starts[f"unsaid, a red object, noise, eta {eta}, {spacing}, n 2000"]]
         white = [f"{part['shares']['wall'][0]:.3f}" for part in (exact, *parts)]
         walls = [_interval(part["total_variation"]["wall"], 2) for part in (exact, *parts)]
-        rows.append([f"eta {eta}, {spacing}", *(f"{share}; {distance}" for share, distance in zip(white, walls, strict=True))])
+        rows.append(
+            [
+                f"eta {eta}, {spacing}",
+                *(f"{share}; {distance}" for share, distance in zip(white, walls, strict=True)),
+            ]
+        )
     head = ["from pure noise, 20 steps", "denoiser without error", "“a sphere”", "“a red object”"]
     right = marginal["total_variation"]
-    return f"""The cause is the noise levels, which are those of Stable Diffusion 1. They end at alpha_bar = 0.0047, and the usual
-"leading" spacing begins at 0.0082: at the first step the network expects a trace of a picture, above all of the average
-one, and is given pure noise. A denoiser without any error, that of 24 Gaussians fitted to the latents of spheres, shows
-the same walls from the same start, so longer training on these levels would not mend them. Share of white walls, which
+    return f"""The cause is the noise levels, which are those of Stable Diffusion 1. They end at alpha_bar =
+0.0047, and the usual "leading" spacing begins at 0.0082: at the first step the network expects a trace of a picture,
+above all of the average one, and is given pure noise. A denoiser without any error, that of 24 Gaussians fitted to the
+latents of spheres, shows the same walls from the same start, so longer training on these levels would not mend them. Share of white walls, which
 should be 0.25, and total variation of the wall, 2000 pictures each:
 
 {_table(head, rows)}
@@ -64,18 +71,18 @@ should be 0.25, and total variation of the wall, 2000 pictures each:
 From starts that hold the trace, the network's own walls are {_interval(right["wall"], 2)} and floors {
         _interval(right["floor"], 2)
     } from the
-law ("a sphere", leading). What is left of colours, {_interval(right["colour"], 2)}, is the network's own; more than half of it is pink
+law ("a sphere", leading). What is left of colours, {
+        _interval(right["colour"], 2)
+    }, is the network's own; more than half of it is pink
 spheres, a pair that training never showed. For nothing: `spacing="trailing"` and `eta=1.0`. In training: a schedule with
 zero terminal SNR, or a flow."""
 
 
-def card(
-    folder: Path, found: dict, stages: list[dict], classifiers: dict, starts: dict, marginal: dict
-) -> str:
+def card(folder: Path, found: dict, stages: list[dict], classifiers: dict, starts: dict, leaks: dict) -> str:
     """Markdown for folder/README.md.
 
     found: evaluation in JSON form; stages: the lines of stages.jsonl; classifiers: "accuracy" of
-    results/guidance.json; starts and marginal: see `cause`.
+    results/guidance.json; starts and leaks: see `cause`.
     """
     ratio = frechet_ratio(found)
     weights = {
@@ -160,7 +167,8 @@ Measured on {found["date"]} by `{found["command"]}`
 on scenes that training never saw. Verdicts are those of the point estimates. The last ratio is that of the best of {
         len(found["frechet"]["by_scale"])
     } guidance
-scales, and its own interval is [{ratio.low:.2f}, {ratio.high:.2f}]: it is neither met nor missed for certain. Brackets hold 95% intervals. The judge reads every attribute off a picture; it was trained on
+scales, and its own interval is [{ratio.low:.2f}, {ratio.high:.2f}]: it is neither met nor missed for certain.
+Brackets hold 95% intervals. The judge reads every attribute off a picture; it was trained on
 clean renderings alone.
 
 Accuracy of the judge's reading: on {found["judge"]["n"]} clean pictures, on {
@@ -187,7 +195,7 @@ variation from that law (in brackets behind it, what chance alone would show), a
 
 ### Why walls and floors stray
 
-{cause(starts, marginal)}
+{cause(starts, leaks)}
 
 Fréchet distance to {f["n"]} real pictures, in the judge's {f["features"]} features, {f["steps"]} steps:
 
@@ -252,8 +260,8 @@ def main(argv: list[str] | None = None) -> None:
     ]
     found = json.loads(Path(args.result).read_text(encoding="utf-8"))
     folder, classifiers = Path(str(args.folder)), read("guidance")["measured"]["accuracy"]
-    starts, marginal = read("start")["measured"], read("few_steps")["measured"]["leak, marginal"]
-    text = card(folder, found, stages, classifiers, starts, marginal)
+    starts, leaks = read("start")["measured"], read("few_steps")["measured"]
+    text = card(folder, found, stages, classifiers, starts, leaks)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

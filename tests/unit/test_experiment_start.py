@@ -10,6 +10,7 @@ from diffusion_tutorial.experiments.few_steps import Setting
 from diffusion_tutorial.experiments.start import (
     EXACT,
     GROUPS,
+    MAIN,
     ROWS,
     SPACED,
     Gaussian,
@@ -110,12 +111,11 @@ def test_shares_and_digits():
 
 
 def test_the_plan():
-    assert len({key(*row) for row in ROWS}) == len(ROWS) and min(row[4] for row in ROWS) >= 500
+    assert len({key(*row) for row in ROWS + MAIN}) == len(ROWS + MAIN) and min(row[4] for row in ROWS) >= 500
+    assert all(row[4] == 2000 for row in MAIN)
     for prompt in start.PROMPTS:
         cells = {(row[2], row[3]) for row in ROWS if row[:2] == (prompt, "noise")}
-        cells |= (
-            {(0.0, "leading"), (0.0, "trailing")} if prompt == "a sphere" else set()
-        )  # in results/few_steps.json
+        cells |= {(0.0, "leading"), (0.0, "trailing")} if prompt == "a sphere" else set()  # in results/few_steps.json
         assert cells == {(e, s) for e in (0.0, 1.0) for s in ("leading", "trailing")}
     assert len({s.key for s in SPACED}) == len(SPACED) and all(isinstance(s, Setting) for s in SPACED)
 
@@ -143,7 +143,7 @@ def test_every_row_is_stored(measured):
 
 
 def test_stored_shares_follow_from_the_stored_readings(measured):
-    for row in ROWS:
+    for row in (row for row in ROWS + MAIN if key(*row) in measured):
         found = measured[key(*row)]
         for name, text in found["readings"].items():
             counts = torch.bincount(digits(text), minlength=len(found["shares"][name]))
