@@ -192,6 +192,8 @@ class NoiseSchedule:
 
     def alpha_bars(self, t: Tensor) -> Tensor:
         """alpha_bar at timesteps t, integers of any shape on the CPU: float64, same shape."""
+        if t.is_floating_point() or not ((t >= 0) & (t < len(self._levels))).all():
+            raise ValueError(f"t is {t.tolist()!r}; allowed: integers in [0, {len(self._levels)})")
         return self._alphas_cumprod[t]
 
     def add_noise(self, x_0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
