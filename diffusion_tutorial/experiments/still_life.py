@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from ..checkpoints import load
-from ..results import machine
-from ..still_life.evaluate import PARTS, bars, evaluate, plain
+from ..results import machine, plain
+from ..still_life.evaluate import PARTS, bars, evaluate
 from ..still_life.judge import Judge
 
 

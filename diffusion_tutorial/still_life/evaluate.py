@@ -9,7 +9,6 @@ import datetime
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -196,17 +195,6 @@ def evaluate(
         say(f"{name}: {time.time() - began:.0f} s")
     found["date"] = datetime.date.today().isoformat()
     return found
-
-
-def plain(value):
-    """Estimates as dictionaries, floats with six digits: what JSON keeps."""
-    if isinstance(value, Estimate):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def bars(found: dict) -> list[tuple[str, float, str, float, bool]]:
