@@ -270,6 +270,11 @@ def test_it_has_the_face_of_a_noise_schedule():
             lambda: heun_step(noise(2), noise(2), 0.1, 0.2, noise(2), "t"),
             "variable is 't'; allowed: 'u' or 'sigma'",
         ),
+        (
+            lambda: NoiseSchedule.linear().alpha_bars(torch.tensor([2.5])),
+            r"t is \[2.5\]; allowed: integers in",
+        ),
+        (lambda: NoiseSchedule.linear().alpha_bars(torch.tensor([-1])), r"t is \[-1\]; allowed: integers in"),
         (lambda: FlowSchedule(0), "shift is 0; allowed: a finite number above 0"),
         (lambda: FlowSchedule(float("nan")), "shift is nan"),
         (lambda: FlowSchedule(True), "shift is True"),
