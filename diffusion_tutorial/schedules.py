@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import allowed
+
 SPACINGS = ("leading", "linspace", "trailing")
 
 
@@ -53,6 +55,8 @@ class NoiseSchedule:
 
     Raises ValueError for an empty table or betas outside the range.
     """
+
+    time = "u"  # in which a solver of second order averages slopes, see `samplers.heun_step`
 
     def __init__(
         self,
@@ -193,6 +197,8 @@ class NoiseSchedule:
 
     def alpha_bars(self, t: Tensor) -> Tensor:
         """alpha_bar at timesteps t, integers of any shape on the CPU: float64, same shape."""
+        if t.is_floating_point() or not ((t >= 0) & (t < len(self._levels))).all():
+            raise ValueError(f"t is {t.tolist()!r}; allowed: integers in [0, {len(self._levels)})")
         return self._alphas_cumprod[t]
 
     def add_noise(self, x_0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
@@ -311,9 +317,9 @@ class FlowSchedule:
     shrinks and the second grows. The network is asked about the level itself, and v or the velocity at sigma = 1
     remain at hand for a step of one's own (`samplers.ddim_step_v`, `predictions`).
 
-    **Which time.** Methods of second order that average slopes depend on the variable they call time. Heun's method
-    and "euler-u2" work in u = sigma / (1 - sigma) and its square, where the first step from sigma = 0.999 is most of
-    the way: with few steps they are far off. DDIM, Euler's method and DPM-Solver++ are not affected.
+    **Which time.** Heun's method averages two slopes, and on a flow it does so in sigma (`samplers.heun_step`): in
+    u = sigma / (1 - sigma), EDM's time, the first step from sigma = 0.999 is nearly all of the way. "euler-u2" works in
+    u squared, and with fewer than hundreds of steps it is far off here.
 
     Args:
         shift: of the levels that a sampler visits, sigma -> shift sigma / (1 + (shift - 1) sigma), as diffusers'
@@ -329,6 +335,7 @@ class FlowSchedule:
     spacing: str = "trailing"
 
     SIGMA_MAX: ClassVar[float] = 0.999  # where a walk starts in place of 1
+    time: ClassVar[str] = "sigma"
     steps_offset: ClassVar[int] = 1  # level 0 is the picture itself: there is nothing to predict
     final_alpha_cumprod: ClassVar[float] = 1.0
 
@@ -405,7 +412,7 @@ class FlowSchedule:
     def add_noise(self, x_0: Tensor, eps: Tensor, t: float | Tensor) -> Tensor:
         """sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps at timestep t or (B,) timesteps; x_0 and eps are (B, ...)."""
         if x_0.shape != eps.shape:
-            raise ValueError(f"eps must have the shape of x_0, {tuple(x_0.shape)}, got {tuple(eps.shape)}")
+            raise ValueError(allowed("eps.shape", tuple(eps.shape), f"that of x_0, {tuple(x_0.shape)}"))
         alpha_bar = self.alpha_bars(t).reshape(-1, *[1] * (x_0.ndim - 1))
         return alpha_bar.sqrt().to(x_0) * x_0 + (1 - alpha_bar).sqrt().to(x_0) * eps
 
@@ -461,7 +468,7 @@ class FlowSchedule:
         previous, which tells a `NoiseSchedule` how DDIM strides through its table, makes no difference here.
         """
         if previous not in ("stride", "grid"):
-            raise ValueError(f"previous must be 'stride' or 'grid', got {previous!r}")
+            raise ValueError(allowed("previous", previous, "'stride' or 'grid'"))
         steps = self.timesteps(num_inference_steps, spacing, steps_offset).tolist()
         ends = [*((s, self.alpha_bar(s)) for s in steps[1:]), (None, 1.0)]
         return tuple(Transition(t, s, self.alpha_bar(t), a) for t, (s, a) in zip(steps, ends, strict=True))
@@ -496,5 +503,5 @@ def _check_spacing(spacing: str) -> None:
 def _check_count(name: str, value: int, low: int, high: int | None = None) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
-        allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
-        raise ValueError(f"{name} is {value!r}; allowed: an integer {allowed}")
+        range_ = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(allowed(name, value, f"an integer {range_}"))
