@@ -454,6 +454,19 @@ def _3m(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[T
     return dpm_solver_pp_3m_step(x_t, eps, a_t, a_s, x0_before, alpha_bar_before)
 
 
+def _euler_a(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    return euler_ancestral_step(x_t, eps, a_t, a_s, walk.noise() if a_s < 1 else None)
+
+
+def _2m_sde(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    before = walk.before[0] if walk.before else ()
+    return dpm_solver_pp_sde_step(x_t, eps, a_t, a_s, walk.noise() if a_s < 1 else None, *before)
+
+
+def _unipc(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    return unipc_step(x_t, eps, a_t, a_s, *([pair[k] for pair in walk.before] for k in (0, 1)))
+
+
 class Sampler(NamedTuple):
     """A method: its step, and what `trajectory` and a menu need to know of it."""
 
@@ -480,6 +493,9 @@ SAMPLERS: dict[str, Sampler] = {
     "heun": Sampler("Heun", 2, 2, False, "grid", _heun),
     "dpm++2m": Sampler("DPM-Solver++(2M)", 2, 1, False, "grid", _2m),
     "dpm++3m": Sampler("DPM-Solver++(3M)", 2, 1, False, "grid", _3m),  # not 3, see dpm_solver_pp_3m_step
+    "unipc": Sampler("UniPC", 3, 1, False, "grid", _unipc),
+    "euler-a": Sampler("Euler ancestral", None, 1, True, "grid", _euler_a),
+    "dpm++2m-sde": Sampler("DPM-Solver++(2M) SDE", None, 1, True, "grid", _2m_sde),
 }
 
 
