@@ -24,7 +24,7 @@ from ..noise import uniform
 from ..results import RESULTS, Record
 from ..still_life.evaluate import caption_adherence, diversity, draw, full_caption, reconstruct
 from ..still_life.judge import Judge
-from ..still_life.models import MODELS
+from ..still_life.models import KNOWN, MODELS
 from ..still_life.scenes import render, sample_scenes
 
 NAME = "still-life-flow"
@@ -104,8 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the full sample counts, to look quickly")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS / "still_life_flow.json")
     args = parser.parse_args(argv)
-    if args.folder:
-        MODELS[NAME] = MODELS[NAME]._replace(folder=str(args.folder.resolve()))
+    MODELS[NAME] = KNOWN[NAME]._replace(folder=str(args.folder.resolve())) if args.folder else KNOWN[NAME]
     sums = (MODELS[NAME].path / "SHA256SUMS").read_text(encoding="utf-8").split()
     weights = sums[sums.index("unet/diffusion_pytorch_model.safetensors") - 1]
     record = Record(

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from diffusion_tutorial.results import RESULTS, read
 from diffusion_tutorial.still_life.evaluate import bars, frechet_ratio
-from diffusion_tutorial.still_life.models import MODELS
+from diffusion_tutorial.still_life.models import KNOWN
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES, HELD_OUT
 
 
@@ -410,18 +410,18 @@ Those of Still Life. It knows the same words, shows one object, and its pictures
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=MODELS, default="still-life")
+    parser.add_argument("--model", choices=KNOWN, default="still-life")
     parser.add_argument("--run", type=Path, default=Path("runs/still-life"))
     parser.add_argument("--folder", type=Path, help="default: where the model ships")
     parser.add_argument("--result", type=Path, help="default: the model's in results/")
     args = parser.parse_args(argv)
-    folder = args.folder or MODELS[args.model].path
+    folder = args.folder or KNOWN[args.model].path
     result = args.result or RESULTS / f"{args.model.replace('-', '_')}.json"
     stages = [
         json.loads(line) for line in (args.run / "stages.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     found = json.loads(result.read_text(encoding="utf-8"))
-    if MODELS[args.model].predicts == "flow":
+    if KNOWN[args.model].predicts == "flow":
         text = flow_card(folder, found, stages)
     else:
         starts, leaks = read("start")["measured"], read("few_steps")["measured"]

@@ -12,7 +12,7 @@ from diffusion_tutorial.checkpoints import load, loading, random_pipeline
 from diffusion_tutorial.errors import CheckpointError
 from diffusion_tutorial.predictions import PREDICTIONS
 from diffusion_tutorial.schedules import FlowSchedule
-from diffusion_tutorial.still_life.models import MODELS, Shipped
+from diffusion_tutorial.still_life.models import KNOWN, MODELS, Shipped
 
 NAME = "still-life-flow"
 
@@ -113,6 +113,13 @@ def test_folders_that_are_not_whole_are_refused(folders):
 
 
 def test_the_table_is_consistent():
-    for name, row in MODELS.items():
+    for name, row in KNOWN.items():
         assert row.name == name and row.predicts in PREDICTIONS
-        assert row.shares is None or (row.shares in MODELS and MODELS[row.shares].shares is None)
+        assert row.shares is None or (row.shares in KNOWN and KNOWN[row.shares].shares is None)
+    assert set(MODELS) <= set(KNOWN) and "still-life" in MODELS
+    assert all(MODELS[name].path.is_dir() for name in MODELS)
+
+
+def test_a_model_whose_weights_are_not_here_is_unknown(monkeypatch):
+    monkeypatch.delitem(MODELS, NAME, raising=False)
+    refused(f"name_or_path is '{NAME}'; allowed: 'still-life', a folder.*there is no such folder")
