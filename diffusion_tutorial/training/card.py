@@ -49,26 +49,28 @@ def cause(starts: dict, leaks: dict) -> str:
     """Why unsaid walls and floors stray, and what to do: Markdown, from "measured" of results/start.json and of
     results/few_steps.json."""
     rows, marginal = [], leaks["leak, marginal"]
+
+    def walk(prompt: str, eta: int, spacing: str) -> dict:
+        for n in (2000, 500):
+            if f"unsaid, {prompt}, noise, eta {eta}, {spacing}, n {n}" in starts:
+                return starts[f"unsaid, {prompt}, noise, eta {eta}, {spacing}, n {n}"]
+        return {"n": 2000, **leaks["leak, noise" + (", trailing" if spacing == "trailing" else "")]}
+
     for eta, spacing in ((0, "leading"), (0, "trailing"), (1, "trailing")):
-        exact = starts[f"exact, noise, eta {eta}, {spacing}, 20 steps"]
-        spheres = starts.get(f"unsaid, a sphere, noise, eta {eta}, {spacing}, n 2000")
-        spheres = spheres or leaks["leak, noise" + (", trailing" if spacing == "trailing" else "")]
-        parts = [spheres, starts[f"unsaid, a red object, noise, eta {eta}, {spacing}, n 2000"]]
-        white = [f"{part['shares']['wall'][0]:.3f}" for part in (exact, *parts)]
-        walls = [_interval(part["total_variation"]["wall"], 2) for part in (exact, *parts)]
-        rows.append(
-            [
-                f"eta {eta}, {spacing}",
-                *(f"{share}; {distance}" for share, distance in zip(white, walls, strict=True)),
-            ]
-        )
+        parts = [starts[f"exact, noise, eta {eta}, {spacing}, 20 steps"]]
+        parts += [walk(prompt, eta, spacing) for prompt in ("a sphere", "a red object")]
+        cells = [
+            f"{part['shares']['wall'][0]:.3f}; {_interval(part['total_variation']['wall'], 2)}; {part['n']}"
+            for part in parts
+        ]
+        rows.append([f"eta {eta}, {spacing}", *cells])
     head = ["from pure noise, 20 steps", "denoiser without error", "“a sphere”", "“a red object”"]
     right = marginal["total_variation"]
     return f"""The cause is the noise levels, which are those of Stable Diffusion 1. They end at alpha_bar =
 0.0047, and the usual "leading" spacing begins at 0.0082: at the first step the network expects a trace of a picture,
 above all of the average one, and is given pure noise. A denoiser without any error, that of 24 Gaussians fitted to the
-latents of spheres, shows the same walls from the same start, so longer training on these levels would not mend them. Share of white walls, which
-should be 0.25, and total variation of the wall, 2000 pictures each:
+latents of spheres, shows the same walls from the same start, so longer training on these levels would not mend them.
+Share of white walls, which should be 0.25; total variation of the wall; number of pictures:
 
 {_table(head, rows)}
 

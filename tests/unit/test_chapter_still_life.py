@@ -203,8 +203,9 @@ def test_an_assert_that_cannot_fail_is_no_check(monkeypatch):
 
 def test_the_interval_of_the_ratio():
     """Two distances with known spread: the ratio's interval against a simulation of both."""
-    part = {"n": 10, "by_scale": {"1": {"value": 20.0, "low": 18.0, "high": 22.0}, "2": {"value": 30.0, "low": 29, "high": 31}},
-            "reconstructions": {"value": 10.0, "low": 9.0, "high": 11.0}}  # fmt: skip
+    best, other = {"value": 20.0, "low": 18.0, "high": 22.0}, {"value": 30.0, "low": 29.0, "high": 31.0}
+    over = {"value": 10.0, "low": 9.0, "high": 11.0}
+    part = {"n": 10, "by_scale": {"1": best, "2": other}, "reconstructions": over}
     ratio = evaluate.frechet_ratio({"frechet": part})
     z = gaussian((200_000, 2), 4).double() / 1.959964
     drawn = (20 + 2 * z[:, 0]) / (10 + 1 * z[:, 1])
