@@ -16,7 +16,7 @@ const linear = NoiseSchedule.linear();
 describe("the floors", () => {
   // A module may import from lower floors alone, so there is no circle; a new module needs its place here.
   const FLOORS = [
-    "captions dom errors lane mixture noise predictions sha256 store style wasm",
+    "captions dom errors lane live-style mixture noise predictions sha256 store style wasm",
     "controls download guidance samplers schedule tile tokenizer words client",
     "engine mixture-walk settings",
     "mixture-view presets worker",

@@ -344,7 +344,7 @@ def test_change_while_running_never_shows_a_picture_under_another_label(open_pag
         page.wait_for_timeout(150)
     finish(page, 2)
     label = page.locator(".stage canvas").first.get_attribute("aria-label")
-    assert re.search("37 steps of ddim, guidance 4, seed 10", label)
+    assert re.search("37 steps of ddim, guidance 1, seed 10", label)
     assert page.evaluate("window.looks") > 20
     assert page.evaluate("window.wrong") == []
 
