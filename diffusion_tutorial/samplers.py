@@ -276,6 +276,15 @@ class Moment(NamedTuple):
         return self.step / self.steps
 
 
+class ByLevel(NamedTuple):
+    """A denoiser of one that is told the level instead of the timestep, as those of mixtures are."""
+
+    eps: Callable[[Tensor, float], Tensor]  # (x_t, alpha_bar) -> the noise in x_t
+
+    def at(self, x_t: Tensor, moment: Moment) -> Tensor:
+        return self.eps(x_t, moment.alpha_bar)
+
+
 class Walk(NamedTuple):
     """What a step of a walk may use beside x_t, eps and its two levels."""
 

@@ -66,10 +66,20 @@ def headings_first(html: str) -> str:
     )
 
 
+def named(html: str) -> str:
+    """Names and roles that speech and eyes agree on: the theme's frame, empty heads of tables, the bibliography."""
+    html = html.replace(
+        '<div id="pst-primary-sidebar" ', '<div id="pst-primary-sidebar" role="navigation" aria-label="Book" '
+    )
+    html = re.sub(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"', r"\1", html)
+    html = re.sub(r'<th class="head[^"]*">\s*(?:<p>\s*</p>)?\s*</th>', "<td></td>", html)
+    return html.replace(' role="doc-biblioentry"', "").replace(' role="doc-backlink"', "")
+
+
 def touched(html: str, page: Path, out: Path, kept: Path) -> str:
     """A page's HTML as readers get it; `page` is its file in the folder `out`."""
     way = "../" * len(page.relative_to(out).parent.parts)
-    html = icons.drawn(headings_first(html))
+    html = icons.drawn(named(headings_first(html)))
     html = pictures.to_files(html, f"{way}_images/", out / "_images", kept / "pictures")
     return pictures.sized(html, page)
 

@@ -14,11 +14,6 @@ function makeScrollable() {
   }
 }
 
-// Names that speech and eyes agree on.
-function nameControls() {
-  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
-}
-
 // A button that copies a block of code, made when a pointer or the keyboard comes to it.
 function offerCopy(event) {
   const block = event.target.closest?.(".bd-article div.highlight");
@@ -46,7 +41,37 @@ function closeMenus(event) {
   }
 }
 
-nameControls();
+// The switch "reading | with all code": remembered, on every chapter.
+function showCode(all) {
+  document.documentElement.dataset.code = all ? "all" : "";
+  for (const fold of document.querySelectorAll("details.dt-code")) fold.open = all;
+}
+
+for (const choice of document.querySelectorAll(".dt-switch input")) {
+  const all = choice.value === "all";
+  if (localStorage.getItem("code") === "all" && all) {
+    choice.checked = true;
+    showCode(true);
+  }
+  choice.addEventListener("change", () => {
+    localStorage.setItem("code", choice.value);
+    showCode(all);
+  });
+}
+
+// A link to what lies in a fold opens it.
+function openTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  let folded = false;
+  for (let node = target.parentElement; node; node = node.parentElement) {
+    if (node instanceof HTMLDetailsElement && !node.open) folded = node.open = true;
+  }
+  if (folded) target.scrollIntoView();
+}
+openTarget();
+addEventListener("hashchange", openTarget);
+
 document.addEventListener("pointerover", offerCopy, { passive: true });
 document.addEventListener("focusin", offerCopy);
 document.addEventListener("click", closeMenus);
@@ -54,6 +79,17 @@ document.addEventListener("keydown", closeMenus);
 const idle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work, 200));
 addEventListener("load", () => idle(makeScrollable));
 addEventListener("resize", () => idle(makeScrollable));
+
+// Search, when it is opened.
+for (const input of document.querySelectorAll("#pst-search-dialog input, .dt-search-page input")) {
+  const open = () => import("./search.mjs").then(({ attach }) => attach(input));
+  if (input.closest(".dt-search-page")) {
+    input.value = new URLSearchParams(location.search).get("q") ?? "";
+    open().then((show) => show());
+  } else {
+    input.addEventListener("focus", () => open().then((show) => show()), { once: true });
+  }
+}
 
 // The table of systems, on the one page that has it.
 if (document.querySelector("[data-landscape]")) import("./landscape.mjs");

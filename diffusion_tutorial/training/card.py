@@ -125,7 +125,7 @@ The diffusers folder takes {size / 1e6:.1f} MB, weights in fp16.
         )
     }
 
-Measured on {found["date"]} by `python -m diffusion_tutorial.still_life.evaluate` on scenes
+Measured on {found["date"]} by `python -m diffusion_tutorial.experiments.still_life` on scenes
 that training never saw. Brackets hold 95% intervals. The judge reads every attribute off a picture; it was trained on
 clean renderings alone.
 

@@ -57,7 +57,9 @@ def test_the_manifest_says_what_the_model_is():
     """The levels to the last bit, and what the network predicts, read from the model and not written down again."""
     model = load()
     manifest = json.loads(MANIFEST.read_text())
-    assert {key: manifest[key] for key in golden.export.description(model)} == golden.export.description(model)
+    assert {key: manifest[key] for key in golden.export.description(model)} == golden.export.description(
+        model
+    )
     assert manifest["schedule"]["alphas_cumprod"] == model.schedule.alphas_cumprod.tolist()
     assert manifest["prediction"] == "epsilon"
     model.schedule, model.adapter.predicts = NoiseSchedule.cosine(spacing="trailing"), prediction("flow")

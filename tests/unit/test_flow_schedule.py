@@ -252,10 +252,19 @@ def test_it_has_the_face_of_a_noise_schedule():
         (lambda: FlowSchedule().alpha_bar(1000), "t is 1000; allowed: from 0 to below 1000"),
         (lambda: FlowSchedule().alpha_bar(float("nan")), "t is nan"),
         (lambda: FlowSchedule().alpha_bars(torch.tensor([3.0, -1])), r"t is \[3.0, -1.0\]"),
-        (lambda: FlowSchedule().timesteps(0), r"num_inference_steps is .*; allowed: an integer in \[1, 1000\]"),
+        (
+            lambda: FlowSchedule().timesteps(0),
+            r"num_inference_steps is .*; allowed: an integer in \[1, 1000\]",
+        ),
         (lambda: FlowSchedule().timesteps(5, "even"), "spacing is .*; allowed: '"),
-        (lambda: FlowSchedule().timesteps(5, "leading", 0), r"steps_offset is .*; allowed: an integer in \[1, 999\]"),
-        (lambda: FlowSchedule().transitions(5, previous="last"), "previous is .*; allowed: 'stride' or 'grid'"),
+        (
+            lambda: FlowSchedule().timesteps(5, "leading", 0),
+            r"steps_offset is .*; allowed: an integer in \[1, 999\]",
+        ),
+        (
+            lambda: FlowSchedule().transitions(5, previous="last"),
+            "previous is .*; allowed: 'stride' or 'grid'",
+        ),
         (lambda: FlowSchedule().add_noise(noise(2), noise(3), 5), "eps.shape is .*; allowed: that of x_0"),
         (
             lambda: FlowSchedule.from_config({"_class_name": "DDIMScheduler"}),
