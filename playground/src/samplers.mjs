@@ -5,8 +5,9 @@
 import { allowed, checkChoice } from "./errors.mjs";
 
 /**
- * Where in a run the denoiser is asked: `walk` makes it once a step, denoisers and rules read it. step counts from 0.
+ * What is known of a step before it is taken. `walk` makes it, once a step; denoisers and guidance rules read it.
  * @typedef {{ step: number, steps: number, t: number, alphaBar: number }} Moment
+ * step counts from 0 to steps - 1; t is the timestep that the denoiser is asked about; alphaBar the level of its x.
  */
 
 /** DDIM eq. 12 and 16: { xS, x0 }. eta in [0, 1]; noise is needed where sigma > 0. */
@@ -79,35 +80,39 @@ export function dpmSolverPP3MStep(xT, eps, aT, aS, before = []) {
 }
 
 /**
- * The methods by name: title, stochastic, previous (see schedule.mjs) and `step`, from what `walk` knows to { xS, x0 }:
+ * The methods, as diffusion_tutorial.samplers.SAMPLERS has them: title, stochastic (needs noise; DDIM does where eta > 0),
+ * previous (how the next level is chosen, see schedule.mjs) and `step`, from what `walk` knows of a step to { xS, x0 }:
  *
  *   xT, eps, aT, aS, eta
  *   noise()      the step's noise
- *   before       [{ x0, a }] of the two steps before, the last one first
- *   again(xS)    the denoiser's answer at level s, a promise
+ *   before       [{ x0, a }] of up to two steps before this one, the last one first
+ *   again(xS)    the denoiser's answer at the step's end, a second evaluation; a promise
  */
 export const SAMPLERS = {
-  ddpm: row("DDPM, small variance", true, "grid", (k) => ddpm(k, "small")),
-  "ddpm-large": row("DDPM, large variance", true, "grid", (k) => ddpm(k, "large")),
-  ddim: row("DDIM", false, "stride", ddim),
-  euler: row("Euler", false, "grid", (k) => euler(k, "u")),
-  "euler-u2": row("Euler in the squared noise level", false, "grid", (k) => euler(k, "u^2")),
-  heun: row("Heun", false, "grid", heun),
-  "dpm++2m": row("DPM-Solver++(2M)", false, "grid", ({ before, ...k }) => multistep(k, before.slice(0, 1))),
-  "dpm++3m": row("DPM-Solver++(3M)", false, "grid", ({ before, ...k }) => multistep(k, before)),
+  ddpm: { title: "DDPM, small variance", stochastic: true, previous: "grid", step: (k) => ddpm(k, "small") },
+  "ddpm-large": { title: "DDPM, large variance", stochastic: true, previous: "grid", step: (k) => ddpm(k, "large") },
+  ddim: { title: "DDIM", stochastic: false, previous: "stride", step: ddim },
+  euler: { title: "Euler", stochastic: false, previous: "grid", step: ({ xT, eps, aT, aS }) => eulerStep(xT, eps, aT, aS) },
+  "euler-u2": {
+    title: "Euler in the squared noise level",
+    stochastic: false,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS }) => eulerStep(xT, eps, aT, aS, "u^2"),
+  },
+  heun: { title: "Heun", stochastic: false, previous: "grid", step: heun },
+  "dpm++2m": {
+    title: "DPM-Solver++(2M)",
+    stochastic: false,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS, before: [last] }) => dpmSolverPP2MStep(xT, eps, aT, aS, last?.x0, last?.a),
+  },
+  "dpm++3m": {
+    title: "DPM-Solver++(3M)",
+    stochastic: false,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS, before }) => dpmSolverPP3MStep(xT, eps, aT, aS, before),
+  },
 };
-
-function row(title, stochastic, previous, step) {
-  return { title, stochastic, previous, step };
-}
-
-function euler({ xT, eps, aT, aS }, variable) {
-  return eulerStep(xT, eps, aT, aS, variable);
-}
-
-function multistep({ xT, eps, aT, aS }, before) {
-  return dpmSolverPP3MStep(xT, eps, aT, aS, before); // with one step before it, 2M's
-}
 
 function ddim({ xT, eps, aT, aS, eta, noise }) {
   return ddimStep(xT, eps, aT, aS, eta, ddimSigma(aT, aS, eta) > 0 ? noise() : null);
