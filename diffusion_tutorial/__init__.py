@@ -4,7 +4,7 @@ The names below are imported when first used, so `import diffusion_tutorial` cos
 can be read and run without diffusers or matplotlib.
 """
 
-from importlib import import_module
+from ._faces import face
 
 __version__ = "0.1.0"
 
@@ -13,6 +13,7 @@ _MODULES = {
     "schedules": ["NoiseSchedule", "Transition", "ZeroTerminalSNRError", "path"],
     "samplers": [
         "SAMPLERS",
+        "Moment",
         "Step",
         "ddim_inversion",
         "ddim_inversion_step",
@@ -32,6 +33,7 @@ _MODULES = {
         "Conditional",
         "Interval",
         "NegativePrompt",
+        "PerPicture",
         "PerpNeg",
         "Projected",
         "Ramp",
@@ -53,21 +55,7 @@ _MODULES = {
         "weighted_negative",
     ],
     "mixtures": ["GaussianMixture"],
-    "denoisers": ["Samples", "TextToImage"],
-    "checkpoints": ["load"],
+    "text_to_image": ["Samples", "TextToImage", "sample_many"],
+    "checkpoints": ["load", "wrap"],
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__, __all__ = face(__name__, _MODULES)

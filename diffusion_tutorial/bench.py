@@ -6,15 +6,16 @@ Both run on the same components, in turn, so that whatever else the machine does
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import sys
 import time
 
 import torch
 
-from .denoisers import StableDiffusionAdapter
+from .checkpoints.adapters import StableDiffusionAdapter
+from .checkpoints.silence import quiet
 from .errors import allowed, check_integer
+from .results import machine
 
 
 def measure(
@@ -78,8 +79,6 @@ def measure(
 def _pipeline(model):
     """diffusers' own pipeline over the model's components, with its DDIM scheduler."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
-
-    from .checkpoints import quiet
 
     parts, schedule = model.adapter, model.schedule
     scheduler = DDIMScheduler(
@@ -151,7 +150,7 @@ def report(args) -> dict:
         "model": model.name,
         "device": str(model.device),
         "threads": torch.get_num_threads(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": machine(),
         "torch": torch.__version__,
         "import_diffusers_s": imported,
         "load_s": loaded,

@@ -12,7 +12,11 @@ from math import isfinite, sqrt
 from numbers import Real
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
+
+from .errors import allowed
+from .samplers import Moment
 
 # ------------------------------------------------------------------------------------------------------------
 # Functions
@@ -35,7 +39,7 @@ def classifier(eps: Tensor, grad_log_prob: Tensor, alpha_bar_t: float, scale: fl
     """
     _check(eps, grad_log_prob=grad_log_prob)
     if not 0 <= float(alpha_bar_t) <= 1:
-        raise ValueError(f"alpha_bar_t must lie in [0, 1], got {alpha_bar_t!r}")
+        raise ValueError(f"alpha_bar_t is {alpha_bar_t!r}; allowed: in [0, 1]")
     return eps - sqrt(1 - float(alpha_bar_t)) * _finite("scale", scale) * grad_log_prob
 
 
@@ -90,9 +94,7 @@ def several_negatives(
     there are as many weights as predictions.
     """
     if len(eps_negs) != len(lambdas_neg):
-        raise ValueError(
-            f"lambdas_neg must have {len(eps_negs)} weights, one a negative, got {lambdas_neg!r}"
-        )
+        raise ValueError(f"lambdas_neg is {lambdas_neg!r}; allowed: {len(eps_negs)} weights, one a negative")
     _check(eps_uncond, eps_pos=eps_pos, **{f"eps_negs[{i}]": e for i, e in enumerate(eps_negs)})
     eps = eps_uncond + _finite("lambda_pos", lambda_pos) * (eps_pos - eps_uncond)
     for i, (eps_neg, weight) in enumerate(zip(eps_negs, lambdas_neg, strict=True)):
@@ -132,7 +134,7 @@ def rescaled(eps_guided: Tensor, eps_cond: Tensor, phi: float) -> Tensor:
     """
     _check(eps_guided, eps_cond=eps_cond)
     if not 0 <= _finite("phi", phi) <= 1:
-        raise ValueError(f"phi must lie in [0, 1], got {phi!r}")
+        raise ValueError(f"phi is {phi!r}; allowed: in [0, 1]")
     axes = tuple(range(1, eps_guided.ndim))
     factor = eps_cond.std(axes, keepdim=True) / eps_guided.std(axes, keepdim=True)
     return phi * factor * eps_guided + (1 - phi) * eps_guided
@@ -159,34 +161,31 @@ UNCOND, COND, NEG = "uncond", "cond", "neg"  # the empty prompt, the prompt, the
 
 
 class Predictions(dict):
-    """What a rule maps to one eps: the predictions of a step by branch, each (B, ...), and where they were made.
+    """What a rule maps to one eps: the predictions of a step by branch, each (B, ...), and the state.
 
-    x_t is the state (B, ...) that the denoiser was asked about, t its timestep. Rules that work on x0, or that
-    take a classifier's gradient, need both; the others read the predictions alone, and any mapping will do.
+    x_t is the state (B, ...) that the denoiser was asked about. Rules that work on x0, or that take a classifier's
+    gradient, need it; the others read the predictions alone, and any mapping will do.
     """
 
-    def __init__(self, by_branch: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]], x_t: Tensor, t: int):
+    def __init__(self, by_branch: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]], x_t: Tensor):
         super().__init__(by_branch)
-        self.x_t, self.t = x_t, t
+        self.x_t = x_t
 
 
 class Rule(Protocol):
     """What `TextToImage.sample` asks of a guidance rule.
 
     branches     every prediction that the rule may need in a run
-    needs(...)   those that it needs at one step, a subset: the others are not computed
+    needs(...)   those that it needs at one moment of the run, a subset: the others are not computed
     rule(...)    their map to one eps; `sample` calls it with `Predictions`
-    step counts from 0 to num_steps - 1; alpha_bar is the level of the step's x_t.
     """
 
     @property
     def branches(self) -> tuple[str, ...]: ...
 
-    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]: ...
+    def needs(self, moment: Moment) -> tuple[str, ...]: ...
 
-    def __call__(
-        self, predictions: Mapping[str, Tensor], step: int, num_steps: int, alpha_bar: float
-    ) -> Tensor: ...
+    def __call__(self, predictions: Mapping[str, Tensor], moment: Moment) -> Tensor: ...
 
 
 class _EveryStep:
@@ -194,7 +193,7 @@ class _EveryStep:
 
     branches: tuple[str, ...]
 
-    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]:
+    def needs(self, moment: Moment) -> tuple[str, ...]:
         return self.branches
 
 
@@ -204,7 +203,7 @@ class Conditional(_EveryStep):
 
     branches: ClassVar[tuple[str, ...]] = (COND,)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         return predictions[COND]
 
 
@@ -214,7 +213,7 @@ class Unconditional(_EveryStep):
 
     branches: ClassVar[tuple[str, ...]] = (UNCOND,)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         return predictions[UNCOND]
 
 
@@ -231,7 +230,7 @@ class ClassifierFree(_EveryStep):
     def branches(self) -> tuple[str, ...]:
         return {1: (COND,), 0: (UNCOND,)}.get(self.scale, (UNCOND, COND))
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         if len(self.branches) == 1:
             return predictions[self.branches[0]]
         return classifier_free(predictions[UNCOND], predictions[COND], self.scale)
@@ -250,7 +249,7 @@ class NegativePrompt(_EveryStep):
     def branches(self) -> tuple[str, ...]:
         return {1: (COND,), 0: (NEG,)}.get(self.scale, (NEG, COND))
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         if len(self.branches) == 1:
             return predictions[self.branches[0]]
         return negative_prompt(predictions[NEG], predictions[COND], self.scale)
@@ -268,7 +267,7 @@ class ThreeBranch(_EveryStep):
         _finite("lambda_pos", self.lambda_pos)
         _finite("lambda_neg", self.lambda_neg)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         return three_branch(
             predictions[UNCOND], predictions[COND], predictions[NEG], self.lambda_pos, self.lambda_neg
         )
@@ -297,14 +296,14 @@ class WeightedNegative:
     def _needs(self, weight: float) -> tuple[str, ...]:
         return {0: (UNCOND, COND), 1: (NEG, COND)}.get(weight, (UNCOND, NEG, COND))
 
-    def _weight(self, step: int, num_steps: int) -> float:
-        return _finite("weight", self.weight(step / num_steps) if callable(self.weight) else self.weight)
+    def _at(self, moment: Moment) -> float:
+        return _finite("weight", self.weight(moment.fraction) if callable(self.weight) else self.weight)
 
-    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]:
-        return self._needs(self._weight(step, num_steps))
+    def needs(self, moment: Moment) -> tuple[str, ...]:
+        return self._needs(self._at(moment))
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
-        weight = self._weight(step, num_steps)
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        weight = self._at(moment)
         if weight in (0, 1):  # one of the two was not asked for
             return classifier_free(predictions[NEG if weight else UNCOND], predictions[COND], self.scale)
         return weighted_negative(predictions[UNCOND], predictions[COND], predictions[NEG], self.scale, weight)
@@ -349,7 +348,7 @@ class SeveralNegatives(_EveryStep):
     def branches(self) -> tuple[str, ...]:
         return (UNCOND, COND, *self.negatives)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         negatives = [predictions[name] for name in self.negatives]
         return several_negatives(
             predictions[UNCOND], predictions[COND], negatives, self.lambda_pos, self.lambdas_neg
@@ -368,7 +367,7 @@ class PerpNeg(_EveryStep):
         _finite("scale", self.scale)
         _finite("neg_weight", self.neg_weight)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         return perpendicular_negative(
             predictions[UNCOND], predictions[COND], predictions[NEG], self.scale, self.neg_weight
         )
@@ -394,9 +393,9 @@ class ClassifierGuidance(_EveryStep):
     def branches(self) -> tuple[str, ...]:
         return (COND,) if self.conditional else (UNCOND,)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         eps, x_t = predictions[self.branches[0]], predictions.x_t
-        return classifier(eps, self.gradient(x_t, predictions.t).to(eps), alpha_bar, self.scale)
+        return classifier(eps, self.gradient(x_t, moment.t).to(eps), moment.alpha_bar, self.scale)
 
 
 @dataclass(frozen=True)
@@ -410,14 +409,14 @@ class ScheduledScale:
     scale: Callable[[float], float]
     branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
 
-    def _at(self, step: int, num_steps: int) -> ClassifierFree:
-        return ClassifierFree(self.scale(step / num_steps))
+    def _at(self, moment: Moment) -> ClassifierFree:
+        return ClassifierFree(self.scale(moment.fraction))
 
-    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]:
-        return self._at(step, num_steps).branches
+    def needs(self, moment: Moment) -> tuple[str, ...]:
+        return self._at(moment).branches
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
-        return self._at(step, num_steps)(predictions, step, num_steps, alpha_bar)
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        return self._at(moment)(predictions, moment)
 
 
 @dataclass(frozen=True)
@@ -431,7 +430,7 @@ class Rescaled(_EveryStep):
     def __post_init__(self):
         _finite("scale", self.scale)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
+    def __call__(self, predictions, moment: Moment) -> Tensor:
         guided = classifier_free(predictions[UNCOND], predictions[COND], self.scale)
         return rescaled(guided, predictions[COND], self.phi)
 
@@ -448,8 +447,8 @@ class Projected(_EveryStep):
         _finite("scale", self.scale)
         _finite("parallel", self.parallel)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
-        signal, noise, x_t = sqrt(alpha_bar), sqrt(1 - alpha_bar), predictions.x_t
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        signal, noise, x_t = sqrt(moment.alpha_bar), sqrt(1 - moment.alpha_bar), predictions.x_t
         x0 = {branch: (x_t - noise * predictions[branch]) / signal for branch in self.branches}
         return (x_t - signal * projected(x0[UNCOND], x0[COND], self.scale, self.parallel)) / noise
 
@@ -471,30 +470,55 @@ class Interval:
     def __post_init__(self):
         if not 0 <= self.start <= self.stop <= 1:
             raise ValueError(
-                f"start and stop must obey 0 <= start <= stop <= 1, got {self.start!r} and {self.stop!r}"
+                f"(start, stop) is ({self.start!r}, {self.stop!r}); allowed: 0 <= start <= stop <= 1"
             )
 
     @property
     def branches(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.rule.branches + self.outside.branches))
 
-    def _at(self, step: int, num_steps: int) -> Rule:
-        return self.rule if self.start <= step / num_steps < self.stop else self.outside
+    def _at(self, moment: Moment) -> Rule:
+        return self.rule if self.start <= moment.fraction < self.stop else self.outside
 
-    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]:
-        return self._at(step, num_steps).needs(step, num_steps, alpha_bar)
+    def needs(self, moment: Moment) -> tuple[str, ...]:
+        return self._at(moment).needs(moment)
 
-    def __call__(self, predictions, step, num_steps, alpha_bar) -> Tensor:
-        return self._at(step, num_steps)(predictions, step, num_steps, alpha_bar)
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        return self._at(moment)(predictions, moment)
+
+
+class PerPicture:
+    """A rule a picture: row i of every prediction goes to rules[i]. Several scales then cost one run."""
+
+    def __init__(self, rules: Sequence[Rule]):
+        if not rules:
+            raise ValueError(allowed("rules", rules, "at least one rule, one a picture"))
+        self.rules = tuple(rules)
+        self.branches = tuple(dict.fromkeys(branch for rule in rules for branch in rule.branches))
+
+    def needs(self, moment: Moment) -> tuple[str, ...]:
+        wanted = [branch for rule in self.rules for branch in rule.needs(moment)]
+        return tuple(dict.fromkeys(wanted))
+
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        if len(predictions.x_t) != len(self.rules):
+            raise ValueError(
+                allowed("rules", f"{len(self.rules)} rules", f"{len(predictions.x_t)}, one a picture")
+            )
+        parts = []
+        for i, rule in enumerate(self.rules):
+            row = Predictions({b: p[i : i + 1] for b, p in predictions.items()}, predictions.x_t[i : i + 1])
+            parts.append(rule(row, moment))
+        return torch.cat(parts)
 
 
 def _finite(name: str, value: float) -> float:
     if not isinstance(value, (Real, Tensor)) or not isfinite(value):
-        raise ValueError(f"{name} must be finite, a number, got {value!r}")
+        raise ValueError(f"{name} is {value!r}; allowed: a finite number")
     return float(value)
 
 
 def _check(reference: Tensor, **others: Tensor) -> None:
     for name, other in others.items():
         if other.shape != reference.shape:
-            raise ValueError(f"{name} must have shape {tuple(reference.shape)}, got {tuple(other.shape)}")
+            raise ValueError(f"{name}.shape is {tuple(other.shape)}; allowed: {tuple(reference.shape)}")

@@ -1,6 +1,7 @@
 """What is measured on pictures, each figure with an interval: adherence, diversity, distance, fidelity.
 
-The judge's readings come as a dictionary from attribute to (B,) value indices, as `Judge.read` returns them.
+The judge's readings come as a dictionary from attribute to (B,) value indices; `Read`, which `Judge.read` returns, also
+knows the words that the indices stand for.
 What a caption said comes as a list of B dictionaries from attribute to value, as `captions.parse` returns
 them, or as one such dictionary when all B pictures had the same caption; values are words or indices.
 
@@ -22,6 +23,14 @@ from .noise import uniform
 
 Readings = Mapping[str, Tensor | Sequence[int]]
 Said = Mapping[str, str | int] | Sequence[Mapping[str, str | int]]
+
+
+class Read(dict):
+    """Attribute -> (B,) value indices, int64; words: attribute -> its values in the order of the indices."""
+
+    def __init__(self, readings: Readings, words: Mapping[str, Sequence[str]]):
+        super().__init__(readings)
+        self.words = words
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Estimate:
     mean, so for such means the interval is on the safe side.
     """
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"successes must lie in [0, n] with n >= 1, got {successes!r} of {n!r}")
+        raise ValueError(f"successes is {successes!r} of {n!r}; allowed: in [0, n] with n >= 1")
     z = _normal_quantile(confidence)
     p = successes / n
     centre, half = (p + z * z / (2 * n)), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -76,7 +85,7 @@ def adherence(
 ) -> Estimate:
     """The share of said attributes that the judge reads as said, a mean over pictures; n counts pictures.
 
-    `values` lists the words of each attribute in the order of the judge's indices; by default Still Life's.
+    `values` lists the words of each attribute in the order of the judge's indices; by default those of a `Read`.
     Pictures of which nothing was said do not count. Raises ValueError where nothing was said of any, for
     unknown attributes or words, and for lengths that differ.
     """
@@ -121,13 +130,14 @@ def rate(readings: Tensor | Sequence[int], value: int, confidence: float = 0.95)
 def _right(readings: Readings, said: Said, values) -> list[dict[str, bool]]:
     """For each picture, attribute -> is it as said."""
     read = {name: _readings(f"readings[{name!r}]", column) for name, column in readings.items()}
+    values = getattr(readings, "words", None) if values is None else values
     sizes = {len(column) for column in read.values()}
     if len(sizes) != 1:
-        raise ValueError(f"readings must be columns of one length, got lengths {sorted(sizes)}")
+        raise ValueError(f"readings is columns of lengths {sorted(sizes)}; allowed: columns of one length")
     (n,) = sizes
     said = [said] * n if isinstance(said, Mapping) else list(said)
     if len(said) != n:
-        raise ValueError(f"said must be one dictionary or one for each of {n} pictures, got {len(said)}")
+        raise ValueError(f"said is {len(said)} dictionaries; allowed: one, or one for each of {n} pictures")
     unknown = sorted({name for picture in said for name in picture} - set(read))
     if unknown:
         raise ValueError(f"said names {unknown[0]!r}, which the readings lack; allowed: {', '.join(read)}")
@@ -140,9 +150,7 @@ def _right(readings: Readings, said: Said, values) -> list[dict[str, bool]]:
 def _index(name: str, value: str | int, values: Mapping[str, Sequence[str]] | None) -> int:
     if not isinstance(value, str):
         return int(value)
-    if values is None:
-        from .still_life.scenes import ATTRIBUTES as values
-    words = values.get(name, ())
+    words = (values or {}).get(name, ())
     if value not in words:
         raise ValueError(f"said gives {name} the value {value!r}; allowed: {', '.join(words) or 'none'}")
     return list(words).index(value)
@@ -190,7 +198,7 @@ def total_variation(
     """
     p = np.asarray(torch.as_tensor(law, dtype=torch.float64))
     if p.ndim != 1 or len(p) == 0 or (p < 0).any() or abs(p.sum() - 1) > 1e-6:
-        raise ValueError(f"law must be probabilities that sum to 1, got {law!r}")
+        raise ValueError(f"law is {law!r}; allowed: probabilities that sum to 1")
     counts = _counts(readings, len(p))
     n = int(counts.sum())
     distances = 0.5 * np.abs(_resampled_counts(counts, resamples, seed) / n - p).sum(1)
@@ -206,7 +214,7 @@ def total_variation_floor(law: Sequence[float] | Tensor, n: int) -> float:
     Each share is nearly normal with variance p q / n, q = 1 - p, and E|z| = sqrt(2 / pi).
     """
     if n < 1:
-        raise ValueError(f"n must be at least 1, got {n!r}")
+        raise ValueError(f"n is {n!r}; allowed: at least 1")
     return sum(sqrt(p * (1 - p) / (2 * pi * n)) for p in torch.as_tensor(law, dtype=torch.float64).tolist())
 
 
@@ -222,7 +230,7 @@ def _miller_madow(counts: np.ndarray) -> np.ndarray:
 def _counts(readings, num_values: int) -> np.ndarray:
     r = _readings("readings", readings)
     if num_values < 1 or r.min() < 0 or r.max() >= num_values:
-        raise ValueError(f"readings must lie in [0, {num_values}), got values from {r.min()} to {r.max()}")
+        raise ValueError(f"readings is {r.min()} to {r.max()}; allowed: values in [0, {num_values})")
     return np.bincount(r, minlength=num_values)
 
 
@@ -253,8 +261,8 @@ def frechet_distance(
     a, b = _features("features_a", features_a), _features("features_b", features_b)
     if a.shape != b.shape:
         raise ValueError(
-            f"features_a and features_b must have equal shape (N, D), "
-            f"got {tuple(a.shape)} and {tuple(b.shape)}"
+            f"(features_a.shape, features_b.shape) is ({tuple(a.shape)}, {tuple(b.shape)}); "
+            "allowed: equal ones, (N, D)"
         )
     n, dimension = a.shape
     value = _frechet(a, b)
@@ -280,8 +288,8 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
     """(B,) peak signal-to-noise ratio in dB of pictures (B, ...) in [0, 1], float64; infinite if equal."""
     if images.shape != references.shape or images.ndim < 2 or images.numel() == 0:
         raise ValueError(
-            f"images and references must have equal shape (B, ...), got {tuple(images.shape)} "
-            f"and {tuple(references.shape)}"
+            f"(images.shape, references.shape) is ({tuple(images.shape)}, {tuple(references.shape)}); "
+            "allowed: equal ones, (B, ...)"
         )
     error = (images.double() - references.double()).square().flatten(1).mean(1)
     return -10 * torch.log10(error)
@@ -291,7 +299,7 @@ def mean(values: Tensor | Sequence[float], confidence: float = 0.95) -> Estimate
     """The mean of n >= 2 independent numbers with Student's t interval."""
     x = torch.as_tensor(values, dtype=torch.float64)
     if x.ndim != 1 or len(x) < 2:
-        raise ValueError(f"values must be a vector of at least two numbers, got shape {tuple(x.shape)}")
+        raise ValueError(f"values.shape is {tuple(x.shape)}; allowed: a vector of at least two numbers")
     half = float(stdtrit(len(x) - 1, 0.5 + _check_confidence(confidence) / 2)) * x.std().item() / sqrt(len(x))
     return Estimate(x.mean().item(), x.mean().item() - half, x.mean().item() + half, len(x))
 
@@ -300,11 +308,22 @@ def mean(values: Tensor | Sequence[float], confidence: float = 0.95) -> Estimate
 # Small print
 
 
+def saturation(pictures: Tensor) -> Tensor:
+    """(N,) mean over pixels of HSV's saturation, (max - min) / max of the three colours."""
+    high, low = pictures.amax(1), pictures.amin(1)
+    return ((high - low) / high.clamp(min=1e-6)).mean((1, 2)).double()
+
+
+def contrast(pictures: Tensor) -> Tensor:
+    """(N,) standard deviation over pixels of the mean of the three colours."""
+    return pictures.mean(1).flatten(1).std(1).double()
+
+
 def _readings(name: str, values: Tensor | Sequence[int]) -> np.ndarray:
     r = torch.as_tensor(values).detach().cpu()
     if r.ndim != 1 or len(r) == 0 or r.is_floating_point():
         raise ValueError(
-            f"{name} must be a non-empty vector of integers, got {r.dtype} of shape {tuple(r.shape)}"
+            f"{name} is {r.dtype} of shape {tuple(r.shape)}; allowed: a non-empty vector of integers"
         )
     return r.numpy()
 
@@ -312,18 +331,18 @@ def _readings(name: str, values: Tensor | Sequence[int]) -> np.ndarray:
 def _features(name: str, features: Tensor) -> Tensor:
     x = torch.as_tensor(features).detach().to("cpu", torch.float64)
     if x.ndim != 2 or len(x) < 2 or x.shape[1] == 0 or not x.isfinite().all():
-        raise ValueError(f"{name} must be finite, of shape (N >= 2, D), got shape {tuple(x.shape)}")
+        raise ValueError(f"{name} is of shape {tuple(x.shape)}; allowed: finite numbers, (N >= 2, D)")
     return x
 
 
 def _check_not_empty(name: str, values) -> None:
     if not values:
-        raise ValueError(f"{name} must say something of at least one picture, got nothing")
+        raise ValueError(f"{name} is about nothing; allowed: something said of at least one picture")
 
 
 def _check_confidence(confidence: float) -> float:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie in (0, 1), got {confidence!r}")
+        raise ValueError(f"confidence is {confidence!r}; allowed: in (0, 1)")
     return confidence
 
 

@@ -73,7 +73,7 @@ def _words(shape: Sequence[int], seed: int, stream: int, first: int) -> tuple[np
     """Two words for each pair of numbers, (B, pairs) each."""
     shape = tuple(shape)
     if not shape or any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
-        raise ValueError(f"shape must hold at least one size, each an integer >= 0, got {shape!r}")
+        raise ValueError(f"shape is {shape!r}; allowed: at least one size, each an integer >= 0")
     for name, value in (
         ("seed", seed),
         ("stream", stream),
@@ -145,4 +145,4 @@ def _check_integer(name: str, value: int) -> None:
         or not isinstance(value, (int, np.integer))
         or not 0 <= value < _LIMIT
     ):
-        raise ValueError(f"{name} must be an integer in [0, 2**32), got {value!r}")
+        raise ValueError(f"{name} is {value!r}; allowed: an integer in [0, 2**32)")

@@ -17,6 +17,7 @@ DPM-Solver++ is Lu et al. 2022 (arXiv 2211.01095).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import expm1, log, sqrt
 from numbers import Real
 from typing import NamedTuple
@@ -25,7 +26,9 @@ from torch import Tensor
 
 from .schedules import NoiseSchedule, Transition, ZeroTerminalSNRError
 
-Denoiser = Callable[[Tensor, int | float], Tensor]  # eps(x_t, t); what it is conditioned on is closed over
+# eps(x_t, t); what it is conditioned on is closed over. One that acts by the step or the level has a method
+# at(x_t, moment), a `Moment`, which is asked instead.
+Denoiser = Callable[[Tensor, int | float], Tensor]
 NoiseSource = Callable[[int], Tensor]  # noise for step k, in the shape of x_t
 
 
@@ -130,7 +133,7 @@ def ddpm_step(
 
 def _ddpm_sigma(a_t: float, a_s: float, variance: str) -> float:
     if variance not in ("small", "large"):
-        raise ValueError(f"variance must be 'small' or 'large', got {variance!r}")
+        raise ValueError(f"variance is {variance!r}; allowed: 'small' or 'large'")
     if a_s == 1:
         return 0.0
     beta = 1 - a_t / a_s
@@ -160,7 +163,7 @@ def euler_step(
         _check_noisy(a_t)
         du = (u_s**2 - u_t**2) / (2 * u_t)
     else:
-        raise ValueError(f"variable must be 'u' or 'u^2', got {variable!r}")
+        raise ValueError(f"variable is {variable!r}; allowed: 'u' or 'u^2'")
     y = x_t / sqrt(a_t)
     return sqrt(a_s) * (y + du * eps), y - u_t * eps
 
@@ -199,7 +202,7 @@ def dpm_solver_pp_2m_step(
     _check_shapes(x_t, eps=eps, x0_before=x0_before)
     _check_noisy(a_t)
     if (x0_before is None) != (alpha_bar_before is None):
-        raise ValueError("x0_before and alpha_bar_before go together: give both or neither")
+        raise ValueError("one of x0_before and alpha_bar_before is None; allowed: both or neither")
     x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
     if a_s == 1:
         return x0, x0
@@ -234,8 +237,8 @@ def dpm_solver_pp_3m_step(
     """
     if len(x0_before) != len(alpha_bar_before) or len(x0_before) > 2:
         raise ValueError(
-            "x0_before and alpha_bar_before must hold up to two steps, the same ones, "
-            f"got {len(x0_before)} and {len(alpha_bar_before)}"
+            f"(x0_before, alpha_bar_before) is of {len(x0_before)} and {len(alpha_bar_before)} steps; "
+            "allowed: up to two, the same ones"
         )
     a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
     if len(x0_before) < 2 or a_s == 1:
@@ -259,14 +262,67 @@ def dpm_solver_pp_3m_step(
 # Walks
 
 
+class Moment(NamedTuple):
+    """Where in a run the denoiser is asked: for rules and denoisers that act by step, timestep or level."""
+
+    step: int  # 0 at the noisiest step, counted in the order of falling noise
+    steps: int  # of the run
+    t: int | float  # the timestep, or whatever the transitions count in
+    alpha_bar: float  # the level of t
+
+    @property
+    def fraction(self) -> float:
+        """step / steps, in [0, 1), 0 at the noisiest step."""
+        return self.step / self.steps
+
+
+class Walk(NamedTuple):
+    """What a step of a walk may use beside x_t, eps and its two levels."""
+
+    eta: float
+    noise: Callable[[], Tensor]  # the noise of this step, drawn when asked for
+    before: Sequence[tuple[Tensor, float]]  # x0 and alpha_bar_t of the last two steps, the last one first
+    eps_at: Callable[[Tensor], Tensor]  # the denoiser's answer to a state at level s: one more evaluation
+
+
+def _ddim(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    z = walk.noise() if ddim_sigma(a_t, a_s, walk.eta) > 0 else None
+    return ddim_step(x_t, eps, a_t, a_s, walk.eta, z)
+
+
+def _ddpm(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk, variance="small"):
+    return ddpm_step(x_t, eps, a_t, a_s, walk.noise() if a_s < 1 else None, variance)
+
+
+def _euler(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk, variable="u"):
+    return euler_step(x_t, eps, a_t, a_s, variable)
+
+
+def _heun(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    x_s, x0 = euler_step(x_t, eps, a_t, a_s)
+    if a_s == 1:  # there is no noise left to predict
+        return x_s, x0
+    return heun_step(x_t, eps, a_t, a_s, walk.eps_at(x_s))
+
+
+def _2m(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    return dpm_solver_pp_2m_step(x_t, eps, a_t, a_s, *(walk.before[0] if walk.before else ()))
+
+
+def _3m(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    x0_before, alpha_bar_before = ([pair[k] for pair in walk.before] for k in (0, 1))
+    return dpm_solver_pp_3m_step(x_t, eps, a_t, a_s, x0_before, alpha_bar_before)
+
+
 class Sampler(NamedTuple):
-    """What `trajectory` and a menu need to know of a method."""
+    """A method: its step, and what `trajectory` and a menu need to know of it."""
 
     title: str
     order: int | None  # of convergence to the ODE's solution; None where noise is added
     evaluations: int  # of the denoiser, a step; a step of Heun's that ends at alpha_bar = 1 saves the second
     stochastic: bool  # needs noise; "ddim" does when eta > 0
     previous: str  # how the next level is chosen, see NoiseSchedule.transitions
+    step: Callable[[Tensor, Tensor, float, float, Walk], tuple[Tensor, Tensor]]  # to x_s and x0
 
     def nfe(self, steps: int) -> int:
         """Denoiser evaluations of a whole run of `trajectory`."""
@@ -274,14 +330,16 @@ class Sampler(NamedTuple):
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddpm": Sampler("DDPM, small variance", None, 1, True, "grid"),
-    "ddpm-large": Sampler("DDPM, large variance", None, 1, True, "grid"),
-    "ddim": Sampler("DDIM", 1, 1, False, "stride"),
-    "euler": Sampler("Euler", 1, 1, False, "grid"),
-    "euler-u2": Sampler("Euler in the squared noise level", 1, 1, False, "grid"),
-    "heun": Sampler("Heun", 2, 2, False, "grid"),
-    "dpm++2m": Sampler("DPM-Solver++(2M)", 2, 1, False, "grid"),
-    "dpm++3m": Sampler("DPM-Solver++(3M)", 2, 1, False, "grid"),  # not 3, see dpm_solver_pp_3m_step
+    "ddpm": Sampler("DDPM, small variance", None, 1, True, "grid", _ddpm),
+    "ddpm-large": Sampler("DDPM, large variance", None, 1, True, "grid", partial(_ddpm, variance="large")),
+    "ddim": Sampler("DDIM", 1, 1, False, "stride", _ddim),
+    "euler": Sampler("Euler", 1, 1, False, "grid", _euler),
+    "euler-u2": Sampler(
+        "Euler in the squared noise level", 1, 1, False, "grid", partial(_euler, variable="u^2")
+    ),
+    "heun": Sampler("Heun", 2, 2, False, "grid", _heun),
+    "dpm++2m": Sampler("DPM-Solver++(2M)", 2, 1, False, "grid", _2m),
+    "dpm++3m": Sampler("DPM-Solver++(3M)", 2, 1, False, "grid", _3m),  # not 3, see dpm_solver_pp_3m_step
 }
 
 
@@ -337,10 +395,11 @@ def walk(
     _check_sampler(sampler)
     _check_eta(eta)
     if eta != 0 and sampler != "ddim":
-        raise ValueError(f"eta is for sampler 'ddim' alone: with {sampler!r} it must be 0, got {eta!r}")
+        raise ValueError(f"eta is {eta!r}; allowed with sampler {sampler!r}: 0 (eta belongs to 'ddim')")
     if noise is None and (SAMPLERS[sampler].stochastic or eta > 0):
         raise ValueError(
-            f"noise is missing: sampler {sampler!r} with eta = {eta} adds noise, give a function of the step"
+            "noise is None; "
+            f"allowed with sampler {sampler!r} and eta {eta}: a function of the step to the noise that it adds"
         )
     for transition in transitions:
         _levels(transition.alpha_bar_t, transition.alpha_bar_s)
@@ -348,29 +407,32 @@ def walk(
 
 
 def _walk(denoiser, x_t, transitions, sampler, eta, noise) -> Iterator[Step]:
-    nfe, before, a_before = 0, [], []  # x0 and levels of the last two steps, the last one first
+    ask, step, steps = _Asked(denoiser), SAMPLERS[sampler].step, len(transitions)
+    before: list[tuple[Tensor, float]] = []
     for index, (t, s, a_t, a_s) in enumerate(transitions):
-        eps = denoiser(x_t, t)
-        nfe += 1
-        if sampler == "ddim":
-            z = noise(index).to(x_t) if ddim_sigma(a_t, a_s, eta) > 0 else None
-            x_s, x0 = ddim_step(x_t, eps, a_t, a_s, eta, z)
-        elif sampler in ("ddpm", "ddpm-large"):
-            z = noise(index).to(x_t) if a_s < 1 else None
-            x_s, x0 = ddpm_step(x_t, eps, a_t, a_s, z, "large" if sampler == "ddpm-large" else "small")
-        elif sampler == "dpm++2m":
-            x_s, x0 = dpm_solver_pp_2m_step(x_t, eps, a_t, a_s, *before[:1], *a_before[:1])
-        elif sampler == "dpm++3m":
-            x_s, x0 = dpm_solver_pp_3m_step(x_t, eps, a_t, a_s, before, a_before)
-        else:
-            x_s, x0 = euler_step(x_t, eps, a_t, a_s, "u^2" if sampler == "euler-u2" else "u")
-            if sampler == "heun" and a_s < 1:  # at alpha_bar = 1 there is no noise left to predict
-                x_s, x0 = heun_step(x_t, eps, a_t, a_s, denoiser(x_s, s))
-                nfe += 1
-        if sampler.startswith("dpm++"):
-            before, a_before = [x0, *before[:1]], [a_t, *a_before[:1]]
-        yield Step(index, t, s, a_t, a_s, x_t, eps, x0, x_s, nfe)
+        now, then = Moment(index, steps, t, a_t), Moment(index + 1, steps, s, a_s)
+        eps = ask(x_t, now)
+        more = Walk(eta, partial(_drawn, noise, index, x_t), before, partial(ask, moment=then))
+        x_s, x0 = step(x_t, eps, a_t, a_s, more)
+        before = [(x0, a_t), *before[:1]]
+        yield Step(index, t, s, a_t, a_s, x_t, eps, x0, x_s, ask.nfe)
         x_t = x_s
+
+
+def _drawn(noise: NoiseSource, index: int, x_t: Tensor) -> Tensor:
+    return noise(index).to(x_t)
+
+
+class _Asked:
+    """A denoiser as a function of the state and the moment: its `at`, if it has one, or else itself, told t."""
+
+    def __init__(self, denoiser: Denoiser):
+        self.at = getattr(denoiser, "at", None) or (lambda x_t, moment: denoiser(x_t, moment.t))
+        self.nfe = 0
+
+    def __call__(self, x_t: Tensor, moment: Moment) -> Tensor:
+        self.nfe += 1
+        return self.at(x_t, moment)
 
 
 def ddim_inversion(
@@ -394,10 +456,11 @@ def ddim_inversion(
 
 
 def _invert(denoiser, x, transitions) -> Iterator[Step]:
+    ask, steps = _Asked(denoiser), len(transitions)
     for index, (t, s, a_t, a_s) in enumerate(transitions):
-        eps = denoiser(x, t)
+        eps = ask(x, Moment(steps - 1 - index, steps, t, a_t))
         x_up, x0 = ddim_inversion_step(x, eps, a_s, a_t)
-        yield Step(index, t, s, a_s, a_t, x, eps, x0, x_up, index + 1)
+        yield Step(index, t, s, a_s, a_t, x, eps, x0, x_up, ask.nfe)
         x = x_up
 
 
@@ -417,11 +480,11 @@ def _level(name: str, value: float) -> float:
     value = float(value)
     if value == 0:
         raise ZeroTerminalSNRError(
-            f"{name} = 0 is pure noise, from which an epsilon prediction cannot give x0; allowed is (0, 1]. "
+            f"{name} is 0, pure noise, from which an epsilon prediction cannot give x0; allowed: in (0, 1]. "
             "Use a denoiser that predicts v and ddim_step_v"
         )
     if not 0 < value <= 1:
-        raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
+        raise ValueError(f"{name} is {value!r}; allowed: in (0, 1]")
     return value
 
 
@@ -431,27 +494,27 @@ def _levels(alpha_bar_t: float, alpha_bar_s: float) -> tuple[float, float]:
 
 def _check_eta(eta: float) -> None:
     if not isinstance(eta, Real) or not 0 <= eta <= 1:
-        raise ValueError(f"eta must lie in [0, 1], got {eta!r}")
+        raise ValueError(f"eta is {eta!r}; allowed: in [0, 1]")
 
 
 def _check_order(a_t: float, a_s: float) -> None:
     if a_s < a_t:
         raise ValueError(
-            f"alpha_bar_s must be at least alpha_bar_t = {a_t!r} where noise is added, got {a_s!r}"
+            f"alpha_bar_s is {a_s!r}; allowed: at least alpha_bar_t = {a_t!r} where noise is added"
         )
     _check_noisy(a_t)
 
 
 def _check_noisy(a_t: float) -> None:
     if a_t == 1:
-        raise ValueError("alpha_bar_t must be below 1 for this step, got 1: there is no noise left")
+        raise ValueError("alpha_bar_t is 1; allowed: below 1 for this step, which needs noise that is left")
 
 
 def _check_shapes(x_t: Tensor, **others: Tensor | None) -> None:
     for name, other in others.items():
         if other is not None and other.shape != x_t.shape:
             raise ValueError(
-                f"{name} must have the shape of x_t, {tuple(x_t.shape)}, got {tuple(other.shape)}"
+                f"{name}.shape is {tuple(other.shape)}; allowed: that of x_t, {tuple(x_t.shape)}"
             )
 
 
@@ -459,10 +522,13 @@ def _add_noise(mean: Tensor, sigma: float, noise: Tensor | None) -> Tensor:
     if sigma == 0:
         return mean
     if noise is None:
-        raise ValueError(f"noise is missing: this step adds noise of standard deviation {sigma:.4g}")
+        raise ValueError(
+            "noise is None; "
+            f"allowed: a tensor like x_t, since this step adds noise of standard deviation {sigma:.4g}"
+        )
     return mean + sigma * noise
 
 
 def _check_sampler(sampler: str) -> None:
     if sampler not in SAMPLERS:
-        raise ValueError(f"sampler must be one of {', '.join(map(repr, SAMPLERS))}, got {sampler!r}")
+        raise ValueError(f"sampler is {sampler!r}; allowed: {', '.join(map(repr, SAMPLERS))}")

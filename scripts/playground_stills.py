@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diffusion_tutorial import SAMPLERS, gaussian, load, step_noise, tiny2d, trajectory
+from diffusion_tutorial import SAMPLERS, gaussian, load, step_noise, trajectory
 from diffusion_tutorial.guidance import (
     ClassifierFree,
     ClassifierGuidance,
@@ -27,6 +27,7 @@ from diffusion_tutorial.guidance import (
     Rule,
     ThreeBranch,
 )
+from diffusion_tutorial.mixtures import tiny
 from diffusion_tutorial.plots import to_pil
 from diffusion_tutorial.schedules import NoiseSchedule
 from diffusion_tutorial.still_life.captions import parse
@@ -249,7 +250,7 @@ def entry(name: str, columns: int, phone: int, caption: str, pictures: list[dict
 
 def make_points(settings: dict) -> dict:
     """The walk of 300 points at four moments, for a light and for a dark page."""
-    ring, schedule = tiny2d.ring(), NoiseSchedule.linear()
+    ring, schedule = tiny.ring(), NoiseSchedule.linear()
     x = gaussian((300, 2), settings["seed"]).double()
     run = list(
         trajectory(

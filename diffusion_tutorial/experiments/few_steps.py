@@ -21,12 +21,13 @@ from torch import Tensor
 
 from .. import metrics
 from ..checkpoints import load
-from ..noise import gaussian, step_noise
+from ..noise import gaussian
+from ..results import RESULTS, Record
 from ..still_life.captions import parse
 from ..still_life.evaluate import full_caption, law, reconstruct
 from ..still_life.judge import Judge
 from ..still_life.scenes import ATTRIBUTES, render, sample_scenes
-from .record import RESULTS, Record
+from ..text_to_image import sample_many
 
 SEED = 940_000  # scenes and captions; training's seeds lie below 900,000, the evaluation's from there
 NOISE = 94
@@ -80,26 +81,18 @@ def draw(
 
     starts: (N, C, h, w) instead of pure noise.
     """
-    parts = []
-    for first in range(0, len(captions), chunk):
-        part = list(captions[first : first + chunk])
-        shape = (len(part), *model.latent_shape)
-        parts.append(
-            model.sample(
-                part,
-                num_inference_steps=setting.steps,
-                guidance_scale=setting.scale,
-                sampler=setting.sampler,
-                eta=setting.eta,
-                latents=gaussian(shape, NOISE, first=first)
-                if starts is None
-                else starts[first : first + chunk],
-                noise=step_noise(shape, NOISE, first=first),
-                keep_trajectory=False,
-                spacing=setting.spacing,
-            ).images
-        )
-    return torch.cat(parts)
+    return sample_many(
+        model,
+        captions,
+        NOISE,
+        chunk,
+        latents=starts,
+        num_inference_steps=setting.steps,
+        guidance_scale=setting.scale,
+        sampler=setting.sampler,
+        eta=setting.eta,
+        spacing=setting.spacing,
+    ).images
 
 
 def features(judge: Judge, pictures: Tensor) -> Tensor:
@@ -113,7 +106,7 @@ def quality(model, judge: Judge, reference: Tensor, setting: Setting) -> dict:
     starts = None
     if setting.start == "marginal":  # of the scenes that the captions describe
         level = model.schedule.transitions(setting.steps, setting.spacing)[0].alpha_bar_t
-        starts = start("marginal", encode(model, render(scenes)), level)
+        starts = start("marginal", model.encode(render(scenes)), level)
     pictures = draw(model, captions, setting, starts)
     read, said = judge.read(pictures), [parse(text) for text in captions]
     return {
@@ -161,17 +154,9 @@ def keeps(model, judge: Judge, sampler: str, eta: float, counts: Sequence[int], 
 # The leak
 
 
-def encode(model, pictures: Tensor, chunk: int = 100) -> Tensor:
-    """(N, C, h, w) latents of pictures (N, 3, H, W) in [0, 1], scaled as the denoiser sees them."""
-    vae = model.adapter.vae
-    with torch.no_grad():
-        parts = [vae.encode((2 * p - 1).to(model.device, model.dtype)).latents for p in pictures.split(chunk)]
-    return torch.cat(parts).float() * vae.config.scaling_factor
-
-
 def latents_of(model, prompt: str, n: int) -> Tensor:
     """(n, C, h, w) latents of n fresh scenes that have what the prompt says."""
-    return encode(model, render(sample_scenes(n, SEED + 2, fixed=parse(prompt))))
+    return model.encode(render(sample_scenes(n, SEED + 2, fixed=parse(prompt))))
 
 
 def trace(latents: Tensor, alpha_bar: float) -> dict:

@@ -42,13 +42,11 @@ from ..guidance import (
     ScheduledScale,
 )
 from ..noise import gaussian
+from ..results import RESULTS, Record
 from ..still_life.captions import caption, parse
 from ..still_life.classifier import NoisyClassifier
 from ..still_life.judge import Judge
 from ..still_life.scenes import ATTRIBUTES, HELD_OUT, render, sample_scenes
-from .few_steps import encode
-from .negative_prompts import contrast, saturation
-from .record import RESULTS, Record
 
 SEED = 960_000  # scenes; training's seeds lie below 900,000
 NOISE = 96
@@ -120,8 +118,8 @@ class Bench:
             "all_right": metrics.all_right(read, self.said),
             "entropy": {name: metrics.entropy(read[name], len(ATTRIBUTES[name])) for name in UNSAID},
             "frechet": metrics.frechet_distance(self.real, self.judge.features(pictures)),
-            "saturation": metrics.mean(saturation(pictures)),
-            "contrast": metrics.mean(contrast(pictures)),
+            "saturation": metrics.mean(metrics.saturation(pictures)),
+            "contrast": metrics.mean(metrics.contrast(pictures)),
         }
 
     def free(self, rule: Rule) -> dict:
@@ -147,7 +145,7 @@ class Bench:
     def accuracy(self, classifiers: dict[str, NoisyClassifier]) -> dict:
         """Accuracy of each classifier on noised latents of fresh scenes, by timestep."""
         scenes = sample_scenes(2000, SEED + 2)
-        x0 = encode(self.model, render(scenes))
+        x0 = self.model.encode(render(scenes))
         eps = gaussian(tuple(x0.shape), NOISE, stream=1)
         found = {}
         for name, classifier in classifiers.items():
@@ -164,8 +162,8 @@ class Bench:
     def parts(self, classifier: NoisyClassifier, rows: int) -> dict[str, Callable[[], Tensor]]:
         """What the steps of either kind of guidance are made of, for `rows` pictures."""
         x = gaussian((rows, *self.model.latent_shape), NOISE, stream=2)
-        said, text = self.said[:rows], self.model.encode(self.captions[:rows])
-        empty = self.model.encode([None] * rows)
+        said, text = self.said[:rows], self.model.encode_text(self.captions[:rows])
+        empty = self.model.encode_text([None] * rows)
         return {
             "one prediction": lambda: self.model.eps(x, 500, empty),
             "two predictions": lambda: self.model.eps(torch.cat([x, x]), 500, torch.cat([empty, text])),

@@ -6,7 +6,7 @@ python -m diffusion_tutorial.experiments.landscape      makes results/landscape.
 from __future__ import annotations
 
 from ..landscape import count, digest, load
-from .record import RESULTS, Record
+from ..results import RESULTS, Record
 
 
 def main() -> None:

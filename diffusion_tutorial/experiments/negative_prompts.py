@@ -34,10 +34,10 @@ from ..guidance import (
     WeightedNegative,
 )
 from ..noise import gaussian
+from ..results import RESULTS, Record, read
 from ..still_life.judge import Judge
 from ..still_life.scenes import ATTRIBUTES, render, sample_scenes
-from .few_steps import encode
-from .record import RESULTS, Record, read
+from ..text_to_image import Many, sample_many
 
 NOISE = 95
 STEPS = 20
@@ -119,49 +119,33 @@ def settings() -> list[Setting]:
     return plan
 
 
-def draw(model, setting: Setting, chunk: int = 125) -> tuple[Tensor, int, float]:
-    """(N, 3, H, W) pictures, the evaluations that one takes, and the seconds that all took."""
-    parts, nfe, seconds = [], 0, 0.0
+def draw(model, setting: Setting, chunk: int = 125) -> Many:
+    """N pictures of a setting."""
     several = len(setting.negatives) > 1
-    for first in range(0, setting.n, chunk):
-        count = min(chunk, setting.n - first)
-        part = model.sample(
-            setting.prompt,
-            None if several or not setting.negatives else setting.negatives[0],
-            num_inference_steps=STEPS,
-            num_images=count,
-            guidance=setting.rule,
-            latents=gaussian((count, *model.latent_shape), NOISE, first=first),
-            keep_trajectory=False,
-            negatives=list(setting.negatives) if several else None,
-        )
-        parts.append(part.images)
-        nfe, seconds = part.nfe, seconds + part.seconds
-    return torch.cat(parts), nfe, seconds
-
-
-def saturation(pictures: Tensor) -> Tensor:
-    """(N,) mean over pixels of HSV's saturation, (max - min) / max of the three colours."""
-    high, low = pictures.amax(1), pictures.amin(1)
-    return ((high - low) / high.clamp(min=1e-6)).mean((1, 2)).double()
-
-
-def contrast(pictures: Tensor) -> Tensor:
-    """(N,) standard deviation over pixels of the mean of the three colours."""
-    return pictures.mean(1).flatten(1).std(1).double()
+    return sample_many(
+        model,
+        [setting.prompt] * setting.n,
+        NOISE,
+        chunk,
+        num_inference_steps=STEPS,
+        guidance=setting.rule,
+        negative_prompt=None if several or not setting.negatives else setting.negatives[0],
+        negatives=list(setting.negatives) if several else None,
+    )
 
 
 def measure(model, judge: Judge, setting: Setting) -> dict:
     """What the judge reads in each picture, and how saturated and contrasted they are."""
-    pictures, nfe, seconds = draw(model, setting)
+    drawn = draw(model, setting)
+    pictures, nfe, seconds = drawn.images, drawn.nfe, drawn.seconds
     return {
         "prompt": setting.prompt,
         "negatives": list(setting.negatives),
         "n": setting.n,
         "nfe": nfe,
         "seconds_a_picture": seconds / setting.n,
-        "saturation": metrics.mean(saturation(pictures)),
-        "contrast": metrics.mean(contrast(pictures)),
+        "saturation": metrics.mean(metrics.saturation(pictures)),
+        "contrast": metrics.mean(metrics.contrast(pictures)),
         "read": {name: "".join(map(str, r.tolist())) for name, r in judge.read(pictures).items()},
     }
 
@@ -191,15 +175,15 @@ def geometry(model, n: int = 48, steps: tuple[int, ...] = (0, 1, 2)) -> dict:
             pushes = torch.stack([(here - model.eps(x_t, t, colour)).flatten(1) for colour in COLOURS])
             ways, pushes = (v / v.norm(dim=2, keepdim=True) for v in (ways, pushes))
             cosines.append(torch.einsum("abd,cbd->acb", pushes, ways).mean(2))
-        empty = model.encode([None])
-        words = (model.encode(list(COLOURS)) - empty).flatten(1)
+        empty = model.encode_text([None])
+        words = (model.encode_text(list(COLOURS)) - empty).flatten(1)
     words = words / words.norm(dim=1, keepdim=True)
     spheres = [
         render(sample_scenes(16, NOISE, fixed={"shape": "sphere", "colour": c}, held_out=None))
         for c in COLOURS
     ]
     paints = torch.stack(spheres).flatten(1)
-    latents = torch.stack([encode(model, pictures).flatten() for pictures in spheres])
+    latents = torch.stack([model.encode(pictures).flatten() for pictures in spheres])
     latents = latents - latents.mean(0)
     latents = latents / latents.norm(dim=1, keepdim=True)
     return {

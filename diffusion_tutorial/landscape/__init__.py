@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from ..experiments import record
+from ..results import read
 from . import count
 from .facts import FIELDS, Fact, Source, System, load, sources
 
@@ -20,7 +20,7 @@ __all__ = ["FIELDS", "Fact", "Source", "System", "check", "count", "counted", "d
 
 def counted() -> dict[str, dict]:
     """What `count.count` gave for each system with a recipe, by id; the stored results of all."""
-    return record.read("landscape")["measured"]
+    return read("landscape")["measured"]
 
 
 def digest() -> str:
@@ -49,7 +49,7 @@ def check() -> list[str]:
         steps = system["steps"].value
         if recipe and isinstance(steps, int) and steps != recipe["steps"]:
             faults.append(f"{system.id}.count.steps is {recipe['steps']}; the fact says {steps}")
-    if record.read("landscape")["settings"]["digest"] != digest():
+    if read("landscape")["settings"]["digest"] != digest():
         faults.append(
             "results/landscape.json is of other recipes or configurations: "
             "python -m diffusion_tutorial.experiments.landscape"

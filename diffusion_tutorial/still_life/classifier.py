@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import allowed, check_choice
+from ..metrics import Read
 from .scenes import ATTRIBUTES
 
 NAMES = ("noisy", "clean")
@@ -99,11 +100,13 @@ class NoisyClassifier(nn.Module):
         return gradient
 
     @torch.no_grad()
-    def read(self, x_t: Tensor, t: int | Tensor, batch: int = 256) -> dict[str, Tensor]:
+    def read(self, x_t: Tensor, t: int | Tensor, batch: int = 256) -> Read:
         """The most likely value (B,) int64 an attribute."""
         t = torch.as_tensor(t).expand(len(x_t))
         parts = [self(x, s) for x, s in zip(x_t.split(batch), t.split(batch))]
-        return {name: torch.cat([part[name].argmax(1) for part in parts]) for name in ATTRIBUTES}
+        return Read(
+            {name: torch.cat([part[name].argmax(1) for part in parts]) for name in ATTRIBUTES}, ATTRIBUTES
+        )
 
 
 def _waves(t: Tensor) -> Tensor:

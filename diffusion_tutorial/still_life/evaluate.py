@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import random
 import sys
 import time
@@ -19,7 +18,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffusion_tutorial import noise
 from diffusion_tutorial.metrics import (
     Estimate,
     adherence,
@@ -33,6 +31,8 @@ from diffusion_tutorial.metrics import (
     total_variation,
     total_variation_floor,
 )
+from diffusion_tutorial.results import machine
+from diffusion_tutorial.text_to_image import sample_many
 
 from .captions import caption, parse
 from .judge import Judge
@@ -60,16 +60,7 @@ def draw(
     model, captions: Sequence[str | None], steps: int, scale: float, seed: int, chunk: int = 125
 ) -> Tensor:
     """(N, 3, 64, 64) pictures, one a caption, by DDIM. Picture i has the same noise whatever the chunk."""
-    parts = []
-    for start in range(0, len(captions), chunk):
-        part = list(captions[start : start + chunk])
-        x = noise.gaussian((len(part), *model.latent_shape), seed, first=start)
-        parts.append(
-            model.sample(
-                part, num_inference_steps=steps, guidance_scale=scale, latents=x, keep_trajectory=False
-            ).images
-        )
-    return torch.cat(parts)
+    return sample_many(model, captions, seed, chunk, num_inference_steps=steps, guidance_scale=scale).images
 
 
 def reconstruct(model, pictures: Tensor, chunk: int = 100) -> Tensor:
@@ -275,7 +266,7 @@ def main(argv: list[str] | None = None) -> None:
     found = plain(evaluate(model, judge, args.parts, args.share, args.frechet_scales))
     words = sys.argv[1:] if argv is None else argv
     found["command"] = " ".join(["python -m diffusion_tutorial.still_life.evaluate", *words])
-    found["machine"] = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    found["machine"] = machine()
     if args.out:
         kept = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
         found = {**kept, **found}

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..metrics import Read
 from .scenes import ATTRIBUTES
 
 FEATURES = 64  # the space in which Fréchet distances are taken
@@ -59,9 +60,9 @@ class Judge(nn.Module):
         return {name: head(hidden) for name, head in self.heads.items()}
 
     @torch.no_grad()
-    def read(self, images: Tensor, batch: int = 256) -> dict[str, Tensor]:
+    def read(self, images: Tensor, batch: int = 256) -> Read:
         """(B, 3, 64, 64) in [0, 1] -> the most likely value (B,) int64 an attribute."""
         parts = [
             {name: logits.argmax(1) for name, logits in self(part).items()} for part in images.split(batch)
         ]
-        return {name: torch.cat([part[name] for part in parts]) for name in ATTRIBUTES}
+        return Read({name: torch.cat([part[name] for part in parts]) for name in ATTRIBUTES}, ATTRIBUTES)

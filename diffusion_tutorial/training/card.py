@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from diffusion_tutorial.experiments import record
+from diffusion_tutorial.results import read
 from diffusion_tutorial.still_life.evaluate import bars
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES, HELD_OUT
 
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         json.loads(line) for line in (args.run / "stages.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     found = json.loads(Path(args.result).read_text(encoding="utf-8"))
-    folder, classifiers = Path(str(args.folder)), record.read("guidance")["measured"]["accuracy"]
+    folder, classifiers = Path(str(args.folder)), read("guidance")["measured"]["accuracy"]
     (folder / "README.md").write_text(card(folder, found, stages, classifiers), encoding="utf-8")
 
 

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import ipywidgets as ipw
-import torch
 from torch import Tensor
 
-from ..animate import path_picture
-from ..convergence import solve
-from ..denoisers import Samples, TextToImage
-from ..errors import allowed
-from ..guidance import ClassifierFree, ClassifierGuidance, Interval, Predictions, Rule
-from ..mixtures import GaussianMixture, sliced_wasserstein
+from ..guidance import ClassifierFree, ClassifierGuidance, Interval, PerPicture, Rule
+from ..mixtures import GaussianMixture, GuidedMixture, TiltedMixture, noise_to_data, sliced_wasserstein, solve
 from ..noise import gaussian, step_noise
-from ..plots import labelled_grid, to_pil
+from ..plots import labelled_grid, path_picture, to_pil
 from ..samplers import walk
-from ..tilted import GuidedMixture, TiltedMixture, noise_to_data
+from ..text_to_image import Samples, TextToImage
 from .base import STYLE, WIDE, LiveWidget, Shown, picture_page
 from .sampler import most_steps
 
 Gradient = Callable[[Tensor, int, str], Tensor]
 FREE, INTERVAL, CLASSIFIER = "classifier-free", "interval", "classifier"
-
-
-class PerPicture:
-    """A rule a picture: row i of every prediction goes to rules[i]. Several scales then cost one run."""
-
-    def __init__(self, rules: Sequence[Rule]):
-        if not rules:
-            raise ValueError(allowed("rules", rules, "at least one rule, one a picture"))
-        self.rules = tuple(rules)
-        self.branches = tuple(dict.fromkeys(branch for rule in rules for branch in rule.branches))
-
-    def needs(self, step: int, num_steps: int, alpha_bar: float) -> tuple[str, ...]:
-        wanted = [branch for rule in self.rules for branch in rule.needs(step, num_steps, alpha_bar)]
-        return tuple(dict.fromkeys(wanted))
-
-    def __call__(self, predictions, step: int, num_steps: int, alpha_bar: float) -> Tensor:
-        if len(predictions.x_t) != len(self.rules):
-            raise ValueError(
-                allowed("rules", f"{len(self.rules)} rules", f"{len(predictions.x_t)}, one a picture")
-            )
-        parts = []
-        for i, rule in enumerate(self.rules):
-            row = Predictions(
-                {b: p[i : i + 1] for b, p in predictions.items()}, predictions.x_t[i : i + 1], predictions.t
-            )
-            parts.append(rule(row, step, num_steps, alpha_bar))
-        return torch.cat(parts)
 
 
 def scales_to(largest: float, count: int = 5) -> list[float]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .. import tiny2d
-from ..animate import path_picture
-from ..mixtures import GaussianMixture, sliced_wasserstein
+from ..mixtures import GaussianMixture, sliced_wasserstein, tiny
 from ..noise import gaussian, step_noise
+from ..plots import path_picture
 from ..samplers import SAMPLERS, trajectory
 from ..schedules import NoiseSchedule
 from .base import LiveWidget, Shown, picture_page
@@ -57,7 +56,7 @@ class MixtureWidget(LiveWidget):
         points: int = 300,
         delay: float = 0.05,
     ):
-        self.mixture = tiny2d.ring() if mixture is None else mixture
+        self.mixture = tiny.ring() if mixture is None else mixture
         self.schedule = NoiseSchedule.linear() if schedule is None else schedule
         if self.mixture.dim != 2:
             raise ValueError(f"mixture has {self.mixture.dim} dimensions; allowed: 2")
@@ -111,7 +110,7 @@ def mixture_widget(mixture: GaussianMixture | None = None, **settings) -> Mixtur
     """Controls for sampler, steps, eta, spacing and seed, and the paths that points in the plane take from noise
     to a mixture under its perfect denoiser.
 
-    mixture: in the plane, by default the six blobs of `tiny2d.ring`. settings: schedule (by default DDPM's 1000
+    mixture: in the plane, by default the six blobs of `tiny.ring`. settings: schedule (by default DDPM's 1000
     linear steps), the controls' first values (sampler, steps, eta, spacing, seed), points (how many) and delay
     (seconds of quiet before a run starts). The distance in the label is sliced Wasserstein of order 2.
     """

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import ipywidgets as ipw
 
-from ..denoisers import Samples, TextToImage
 from ..errors import allowed, check_choice
 from ..guidance import ClassifierFree, Interval, NegativePrompt, PerpNeg, Rule, ThreeBranch
 from ..plots import labelled_grid, to_pil
+from ..text_to_image import Samples, TextToImage
 from .base import STYLE, WIDE, LiveWidget, Shown, picture_page
 from .sampler import most_steps
 

@@ -9,10 +9,10 @@ import ipywidgets as ipw
 import torch
 from PIL import Image
 
-from ..denoisers import Samples, TextToImage
 from ..plots import labelled_grid, to_pil
 from ..samplers import SAMPLERS
 from ..schedules import SPACINGS
+from ..text_to_image import Samples, TextToImage
 from .base import STYLE, WIDE, LiveWidget, Shown, picture_page
 
 _COLUMNS, _SIDE = 6, 64  # of the filmstrip; its pictures are this wide at most

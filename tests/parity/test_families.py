@@ -11,13 +11,26 @@ import pytest
 import torch
 
 from diffusion_tutorial import noise
-from diffusion_tutorial.checkpoints import RANDOM_PIPELINES, load, random_pipeline
-from diffusion_tutorial.denoisers import OPTIONS, TextToImage
+from diffusion_tutorial.checkpoints import (
+    FAMILIES,
+    LOOP,
+    OURS,
+    RANDOM_PIPELINES,
+    PipelineModel,
+    generators,
+    load,
+    random_pipeline,
+    signature,
+    starts,
+    table,
+    way,
+    wrap,
+)
 from diffusion_tutorial.errors import PromptError, UnsupportedModelError
-from diffusion_tutorial.families import FAMILIES, LOOP, OURS, signature, starts, table, way
 from diffusion_tutorial.guidance import ClassifierFree
-from diffusion_tutorial.pipelines import PipelineModel, generators
+from diffusion_tutorial.predictions import PREDICTIONS
 from diffusion_tutorial.samplers import SAMPLERS
+from diffusion_tutorial.text_to_image import OPTIONS, TextToImage
 
 TOLERANCE = 1e-4
 DRIVEN = (
@@ -131,7 +144,7 @@ def test_ddim_with_guidance(saved, kind, negative):
 def test_without_guidance_and_from_the_pipeline(saved, kind):
     folder = saved(kind)
     pipeline = ddim(folder)
-    model = TextToImage.from_pipeline(pipeline)
+    model = wrap(pipeline)
     x = gaussian(1, model.latent_shape)
     ours = model.sample(PROMPT, num_inference_steps=4, guidance_scale=1.0, latents=x)
     close(ours.images, call_driven(pipeline, x, num_inference_steps=4, guidance_scale=1.0))
@@ -181,7 +194,7 @@ def test_guiding_v_is_guiding_eps(saved):
     model = load(folder, device="cpu")
     x, t, s = gaussian(2, model.latent_shape), torch.tensor([700, 200]), 5.0
     eps = [model.eps(x, t, text) for text in ("", PROMPT)]
-    model.adapter.v_schedule = None
+    model.adapter.predicts = PREDICTIONS["epsilon"]
     v = [model.eps(x, t, text) for text in ("", PROMPT)]
     a = model.schedule.alphas_cumprod[t].reshape(-1, 1, 1, 1).float()
     guided = v[0] + s * (v[1] - v[0])
@@ -202,7 +215,7 @@ def test_pixart_at_1024_knows_its_size(saved):
 
 def test_sdxl_tells_no_text_from_an_empty_one(saved):
     model = load(saved("StableDiffusionXLPipeline"), device="cpu")
-    none, empty = (model.encode([p]).parts for p in (None, ""))
+    none, empty = (model.encode_text([p]).parts for p in (None, ""))
     assert all(not part.any() for part in none) and all(part.any() for part in empty)
     x = gaussian(1, model.latent_shape)
     both = [model.sample(PROMPT, n, num_inference_steps=3, latents=x).images for n in (None, "")]
@@ -463,7 +476,7 @@ def test_arguments_of_our_samplers_are_refused(saved, name):
     with pytest.raises(UnsupportedModelError, match="runs its own loop"):
         model.eps(None, 0, None)
     with pytest.raises(UnsupportedModelError, match="runs its own loop"):
-        model.encode(["red"])
+        model.encode_text(["red"])
     more = {"karlo": {"latents"}, "if": {"negative_prompt"}}.get(name, {"negative_prompt", "latents"})
     assert model.options == more | {"guidance_scale"}
 
@@ -487,9 +500,7 @@ def test_a_model_distilled_without_a_scale_takes_none(saved):
     from diffusers import FluxTransformer2DModel
 
     schnell = FluxTransformer2DModel.from_config(pipeline.transformer.config, guidance_embeds=False)
-    model = TextToImage.from_pipeline(
-        diffusers.FluxPipeline(**{**pipeline.components, "transformer": schnell}), "s"
-    )
+    model = wrap(diffusers.FluxPipeline(**{**pipeline.components, "transformer": schnell}), "s")
     with pytest.raises(ValueError, match="guidance_scale is 3.0; allowed: with 's': None, it was distilled"):
         model.sample(PROMPT, guidance_scale=3.0, height=32, width=32)
     assert model.sample(PROMPT, num_inference_steps=1, height=32, width=32).nfe == 1
@@ -556,7 +567,7 @@ def test_a_second_stage_alone_and_unknown_classes(saved):
     ):
         load(saved("IFSuperResolutionPipeline", sample_size=16), device="cpu")
     with pytest.raises(UnsupportedModelError, match="pipeline is 'int'; allowed"):
-        TextToImage.from_pipeline(3)
+        wrap(3)
 
 
 def test_the_table_is_read_from_the_signatures():
@@ -596,7 +607,7 @@ def test_the_sampler_widget_on_other_models(saved):
     karlo = sampler_widget(loop(saved, "karlo")[0], PROMPT, steps=2)
     assert karlo.error == "" and karlo.negative_prompt.disabled and not karlo.guidance.disabled
     flux = sampler_widget(
-        TextToImage.from_pipeline(random_pipeline(kind="FluxPipeline")),
+        wrap(random_pipeline(kind="FluxPipeline")),
         PROMPT,
         negative_prompt="blue",
         steps=1,

@@ -4,8 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
 
-from diffusion_tutorial.checkpoints import load, random_pipeline, still_life_folder
-from diffusion_tutorial.denoisers import TextToImage
+from diffusion_tutorial.checkpoints import load, random_pipeline, still_life_folder, wrap
 
 TOLERANCE = 1e-4
 
@@ -41,7 +40,7 @@ def close(ours, theirs):
 def test_ddim_with_guidance(pipeline, negative, scale):
     x = latents(2)
     settings = {"num_inference_steps": 6, "guidance_scale": scale, "negative_prompt": negative}
-    ours = TextToImage.from_pipeline(pipeline).sample("a red thing", num_images=2, latents=x, **settings)
+    ours = wrap(pipeline).sample("a red thing", num_images=2, latents=x, **settings)
     close(ours.images, run(pipeline, x, num_images_per_prompt=2, **settings))
     end = run(pipeline, x, output="latent", num_images_per_prompt=2, **settings)
     assert (ours.latents - end).abs().max() <= TOLERANCE * end.abs().max()
@@ -50,7 +49,7 @@ def test_ddim_with_guidance(pipeline, negative, scale):
 def test_ddim_without_guidance_and_several_prompts(pipeline):
     x = latents(4)
     prompts = ["red", "green"]
-    ours = TextToImage.from_pipeline(pipeline).sample(
+    ours = wrap(pipeline).sample(
         prompts, ["a", "b"], num_inference_steps=5, guidance_scale=3.0, num_images=2, latents=x
     )
     theirs = run(
@@ -63,9 +62,7 @@ def test_ddim_without_guidance_and_several_prompts(pipeline):
         negative_prompt=["a", "b"],
     )
     close(ours.images, theirs)
-    plain = TextToImage.from_pipeline(pipeline).sample(
-        "red", num_inference_steps=5, guidance_scale=1.0, latents=x[:1]
-    )
+    plain = wrap(pipeline).sample("red", num_inference_steps=5, guidance_scale=1.0, latents=x[:1])
     close(plain.images, run(pipeline, x[:1], "red", num_inference_steps=5, guidance_scale=1.0))
 
 
@@ -74,9 +71,7 @@ def test_diffusers_ignores_scales_up_to_one(pipeline):
     x = latents(1)
     half = run(pipeline, x, num_inference_steps=3, guidance_scale=0.5)
     assert torch.equal(half, run(pipeline, x, num_inference_steps=3, guidance_scale=1.0))
-    ours = TextToImage.from_pipeline(pipeline).sample(
-        "a red thing", num_inference_steps=3, guidance_scale=0.5, latents=x
-    )
+    ours = wrap(pipeline).sample("a red thing", num_inference_steps=3, guidance_scale=0.5, latents=x)
     assert (ours.images - half).abs().max() > 10 * TOLERANCE
 
 
@@ -87,7 +82,7 @@ def test_ddim_spacings_and_ends(pipeline, spacing, final):
         pipeline.scheduler.config, timestep_spacing=spacing, set_alpha_to_one=final
     )
     other, x = with_scheduler(pipeline, scheduler), latents(1)
-    ours = TextToImage.from_pipeline(other).sample("a red thing", num_inference_steps=7, latents=x)
+    ours = wrap(other).sample("a red thing", num_inference_steps=7, latents=x)
     close(ours.images, run(other, x, num_inference_steps=7, guidance_scale=4.0))
 
 
@@ -104,7 +99,7 @@ def test_ddim_with_eta(pipeline, monkeypatch):
 
     x, drawn = latents(2), record_noise(monkeypatch, module)
     theirs = run(pipeline, x, num_inference_steps=6, guidance_scale=4.0, num_images_per_prompt=2, eta=0.7)
-    ours = TextToImage.from_pipeline(pipeline).sample(
+    ours = wrap(pipeline).sample(
         "a red thing", num_inference_steps=6, eta=0.7, num_images=2, latents=x, noise=lambda k: drawn[k]
     )
     close(ours.images, theirs)
@@ -123,7 +118,7 @@ def test_ddpm_with_the_same_noise(pipeline, monkeypatch, variance, sampler):
     theirs = run(
         other, x, num_inference_steps=6, guidance_scale=4.0, num_images_per_prompt=2, negative_prompt="blue"
     )
-    ours = TextToImage.from_pipeline(other).sample(
+    ours = wrap(other).sample(
         "a red thing",
         "blue",
         num_inference_steps=6,

@@ -29,10 +29,10 @@ FAULTS = """() => {
   const wide = root.scrollWidth - root.clientWidth;
   if (wide > 0) faults.push(`wider than the window by ${wide} px`);
   for (const math of document.querySelectorAll("span.math, div.math"))
-    if (!math.querySelector("mjx-container")) faults.push(`mathematics not drawn: ${start(math)}`);
-  for (const bad of document.querySelectorAll("mjx-merror")) faults.push(`mathematics: ${start(bad)}`);
-  for (const view of document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]'))
-    if (!view.parentElement.querySelector(".jupyter-widgets")) faults.push("a widget is not drawn");
+    if (!math.querySelector(".katex-html") || !math.querySelector("math"))
+      faults.push(`mathematics not drawn: ${start(math)}`);
+  for (const bad of document.querySelectorAll(".katex-error")) faults.push(`mathematics: ${start(bad)}`);
+  for (const face of document.fonts) if (face.status === "error") faults.push(`font: ${face.family} ${face.style}`);
   for (const image of document.images)
     if (image.complete && image.naturalWidth === 0) faults.push(`picture: ${image.src.slice(0, 80)}`);
   return faults;
@@ -71,7 +71,6 @@ def view(browser, address, request):
         page.on("response", lambda r: r.status >= 400 and faults.append(f"{r.status}: {r.url}"))
         page.goto(f"{address}/{name}", wait_until="load")
         if javascript:
-            page.evaluate("window.MathJax?.startup?.promise")
             page.wait_for_load_state("networkidle")
         return page, faults
 

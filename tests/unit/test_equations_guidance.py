@@ -12,12 +12,17 @@ import pytest
 import torch
 
 from diffusion_tutorial import guidance as g
-from diffusion_tutorial.convergence import reverse_density, reverse_gaussian
 from diffusion_tutorial.guidance import Predictions
-from diffusion_tutorial.mixtures import GaussianMixture
+from diffusion_tutorial.mixtures import (
+    GaussianMixture,
+    GuidedMixture,
+    TiltedMixture,
+    noise_to_data,
+    reverse_density,
+    reverse_gaussian,
+)
 from diffusion_tutorial.noise import gaussian
-from diffusion_tutorial.samplers import ddim_step, ddpm_step
-from diffusion_tutorial.tilted import GuidedMixture, TiltedMixture, noise_to_data
+from diffusion_tutorial.samplers import Moment, ddim_step, ddpm_step
 
 CHAPTER = Path(__file__).resolve().parents[2] / "book" / "guidance.md"
 LINE = GaussianMixture([0.5, 0.25, 0.25], [[-1.0], [0.2], [1.6]], [0.25, 0.16, 0.09], labels=[0, 1, 1])
@@ -66,9 +71,9 @@ def with_classifier():
         push = slope(lambda x, a=a: densities(x, a)[2].log(), X)
         ours = GuidedMixture(LINE, 1, 2.5).eps_by_classifier(X[:, None], a)[:, 0]
         close(ours, LINE.eps(X[:, None], a)[:, 0] - 2.5 * sqrt(1 - a) * push, 1e-6)
-        state = Predictions({"uncond": E0}, EC, 7)
+        state = Predictions({"uncond": E0}, EC)
         rule = g.ClassifierGuidance(2.5, lambda x, t: x * t)
-        close(rule(state, 0, 1, a), E0 - 2.5 * sqrt(1 - a) * 7 * EC)
+        close(rule(state, Moment(0, 1, 7, a)), E0 - 2.5 * sqrt(1 - a) * 7 * EC)
 
 
 def mean_shift():
@@ -212,8 +217,8 @@ def rescale():
     for phi in (0.0, 0.7, 1.0):
         expected = phi * spread(EC) / spread(guided) * guided + (1 - phi) * guided
         close(g.rescaled(guided, EC, phi), expected, 1e-9)
-    state = Predictions({"uncond": E0, "cond": EC}, GRAD, 1)
-    close(g.Rescaled(8.0, 0.7)(state, 0, 1, 0.5), g.rescaled(guided, EC, 0.7), 1e-9)
+    state = Predictions({"uncond": E0, "cond": EC}, GRAD)
+    close(g.Rescaled(8.0, 0.7)(state, Moment(0, 1, 1, 0.5)), g.rescaled(guided, EC, 0.7), 1e-9)
 
 
 def project():
@@ -228,8 +233,10 @@ def project():
     close(g.projected(E0, EC, s, 1.0), g.classifier_free(E0, EC, s), 1e-9)
     # The rule does it to the pictures that the predictions imply.
     a = 0.36
-    state = Predictions({"uncond": E0, "cond": EC}, GRAD, 1)
-    pictures = [(GRAD - sqrt(1 - a) * e) / sqrt(a) for e in (E0, EC, g.Projected(s, eta)(state, 0, 1, a))]
+    state = Predictions({"uncond": E0, "cond": EC}, GRAD)
+    pictures = [
+        (GRAD - sqrt(1 - a) * e) / sqrt(a) for e in (E0, EC, g.Projected(s, eta)(state, Moment(0, 1, 1, a)))
+    ]
     close(pictures[2], g.projected(*pictures[:2], s, eta), 1e-8)
 
 

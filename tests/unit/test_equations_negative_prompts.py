@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from diffusion_tutorial import guidance as g
-from diffusion_tutorial.mixtures import GaussianMixture
-from diffusion_tutorial.negated import Board
+from diffusion_tutorial.mixtures import Board, GaussianMixture
 from diffusion_tutorial.noise import gaussian, uniform
 
 CHAPTER = Path(__file__).resolve().parents[2] / "book" / "negative-prompts.md"

@@ -9,13 +9,12 @@ import pytest
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
 
-from diffusion_tutorial import memory
-from diffusion_tutorial.checkpoints import random_pipeline
-from diffusion_tutorial.denoisers import StableDiffusionAdapter
-from diffusion_tutorial.families import PUBLISHED, published
+from diffusion_tutorial.checkpoints import StableDiffusionAdapter, memory, random_pipeline
+from diffusion_tutorial.checkpoints.pipelines import _levels
 from diffusion_tutorial.guidance import ClassifierFree, NegativePrompt, ThreeBranch
+from diffusion_tutorial.landscape.published import PUBLISHED, published
 from diffusion_tutorial.noise import gaussian
-from diffusion_tutorial.pipelines import _levels
+from diffusion_tutorial.samplers import Moment
 from diffusion_tutorial.schedules import NoiseSchedule
 
 CHAPTER = Path(__file__).resolve().parents[2] / "book" / "real-checkpoints.md"
@@ -36,7 +35,7 @@ def v():
     schedule = NoiseSchedule.scaled_linear()
     pipeline = random_pipeline()
     parts = pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer
-    adapter = StableDiffusionAdapter(*parts, v_schedule=schedule)
+    adapter = StableDiffusionAdapter(*parts, predicts="v_prediction", schedule=schedule)
     for t in (0, 400, 999):
         a = schedule.alpha_bar(t)
         x_t = sqrt(a) * X_0 + sqrt(1 - a) * EPS
@@ -55,8 +54,8 @@ def affine():
 
     branches = {"uncond": X_0, "cond": EPS, "neg": OTHER}
     for rule in (ClassifierFree(7.5), NegativePrompt(3.0), ThreeBranch(5.0, 2.0), ThreeBranch(1.0, 0.3)):
-        guided = rule(branches, 0, 1, a)
-        converted = rule({name: to_eps(value) for name, value in branches.items()}, 0, 1, a)
+        guided = rule(branches, Moment(0, 1, 500, a))
+        converted = rule({name: to_eps(value) for name, value in branches.items()}, Moment(0, 1, 500, a))
         close(converted, to_eps(guided))
     doubled = {name: to_eps(2 * value) for name, value in branches.items()}  # weights that add up to two
     assert (doubled["cond"] - 2 * to_eps(EPS)).abs().max() > 0.1

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from diffusion_tutorial import results as record
 from diffusion_tutorial.experiments import guidance as experiment
-from diffusion_tutorial.experiments import record
 from diffusion_tutorial.guidance import ClassifierFree
 from diffusion_tutorial.still_life.captions import parse
 from diffusion_tutorial.still_life.classifier import NoisyClassifier

@@ -22,9 +22,10 @@ from diffusion_tutorial import (
     walk,
 )
 from diffusion_tutorial.guidance import COND, UNCOND, Predictions
+from diffusion_tutorial.samplers import Moment
 
 U, C, X = (gaussian((3, 4, 8, 8), seed=k).double() for k in (1, 2, 3))
-PREDICTIONS = Predictions({UNCOND: U, COND: C}, X, 500)
+PREDICTIONS = Predictions({UNCOND: U, COND: C}, X)
 scales = st.floats(-5, 20)
 
 
@@ -66,15 +67,15 @@ def test_projected_adds_nothing_along_the_conditional_picture():
     "rule", [Rescaled(5.0, 0.0), Projected(5.0, 1.0), ScheduledScale(lambda fraction: 5.0)]
 )
 def test_rules_in_their_limit_are_classifier_free(rule):
-    plain = ClassifierFree(5.0)(PREDICTIONS, 3, 10, 0.37)
-    assert torch.allclose(rule(PREDICTIONS, 3, 10, 0.37), plain, atol=1e-10)
-    assert set(rule.needs(3, 10, 0.37)) == {UNCOND, COND} == set(rule.branches)
+    plain = ClassifierFree(5.0)(PREDICTIONS, Moment(3, 10, 500, 0.37))
+    assert torch.allclose(rule(PREDICTIONS, Moment(3, 10, 500, 0.37)), plain, atol=1e-10)
+    assert set(rule.needs(Moment(3, 10, 500, 0.37))) == {UNCOND, COND} == set(rule.branches)
 
 
 def test_a_scheduled_scale_changes_over_the_run_and_saves_what_it_can():
     rule = ScheduledScale(Ramp(1, 11))
-    assert rule.needs(0, 10, 0.1) == (COND,) and rule(PREDICTIONS, 0, 10, 0.1) is C
-    assert torch.allclose(rule(PREDICTIONS, 5, 10, 0.1), U + 6 * (C - U))
+    assert rule.needs(Moment(0, 10, 500, 0.1)) == (COND,) and rule(PREDICTIONS, Moment(0, 10, 500, 0.1)) is C
+    assert torch.allclose(rule(PREDICTIONS, Moment(5, 10, 500, 0.1)), U + 6 * (C - U))
 
 
 def test_classifier_guidance_asks_about_the_state_and_its_timestep():
@@ -84,11 +85,11 @@ def test_classifier_guidance_asks_about_the_state_and_its_timestep():
         asked.append((x, t))
         return torch.ones_like(x)
 
-    got = ClassifierGuidance(3.0, gradient)(PREDICTIONS, 0, 10, 0.75)
+    got = ClassifierGuidance(3.0, gradient)(PREDICTIONS, Moment(0, 10, 500, 0.75))
     assert torch.allclose(got, U - 1.5)  # sqrt(1 - 0.75) times 3
     assert asked[0][0] is X and asked[0][1] == 500
     rule = ClassifierGuidance(3.0, gradient, conditional=True)
-    assert rule.branches == (COND,) and torch.allclose(rule(PREDICTIONS, 0, 10, 0.75), C - 1.5)
+    assert rule.branches == (COND,) and torch.allclose(rule(PREDICTIONS, Moment(0, 10, 500, 0.75)), C - 1.5)
 
 
 @pytest.mark.parametrize("make", [lambda s: ClassifierGuidance(s, None), Rescaled, Projected])
@@ -112,8 +113,8 @@ def test_with_exact_parts_both_kinds_of_guidance_are_one():
 
     def run(rule):
         def eps(x, t):
-            predictions = Predictions({UNCOND: free(x, t), COND: cond(x, t)}, x, t)
-            return rule(predictions, 0, 1, schedule.alpha_bar(t))
+            predictions = Predictions({UNCOND: free(x, t), COND: cond(x, t)}, x)
+            return rule(predictions, Moment(0, 1, t, schedule.alpha_bar(t)))
 
         *_, last = walk(eps, start, schedule.transitions(30, "trailing", previous="grid"), "ddim")
         return last.x_s

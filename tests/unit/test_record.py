@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from diffusion_tutorial.experiments.record import Record, plain, read
 from diffusion_tutorial.metrics import wilson
+from diffusion_tutorial.results import Record, plain, read
 
 
 def test_a_value_is_measured_once_and_survives_a_stop(tmp_path):

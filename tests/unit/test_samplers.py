@@ -12,6 +12,7 @@ from diffusion_tutorial.mixtures import GaussianMixture
 from diffusion_tutorial.noise import gaussian, step_noise
 from diffusion_tutorial.samplers import (
     SAMPLERS,
+    Moment,
     ddim_inversion,
     ddim_inversion_step,
     ddim_sigma,
@@ -372,54 +373,69 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     "call, name",
     [
-        (lambda: ddim_step(X, EPS, 1.2, 0.5), r"alpha_bar_t must lie in \(0, 1\], got 1.2"),
-        (lambda: ddim_step(X, EPS, 0.5, -0.1), r"alpha_bar_s must lie in \(0, 1\], got -0.1"),
+        (lambda: ddim_step(X, EPS, 1.2, 0.5), r"alpha_bar_t is 1.2; allowed: in \(0, 1\]"),
+        (lambda: ddim_step(X, EPS, 0.5, -0.1), r"alpha_bar_s is -0.1; allowed: in \(0, 1\]"),
         (lambda: ddim_step(X, EPS, NAN, 0.5), "alpha_bar_t"),
-        (lambda: ddim_step(X, EPS, 0.2, 0.5, eta=1.5), r"eta must lie in \[0, 1\], got 1.5"),
+        (lambda: ddim_step(X, EPS, 0.2, 0.5, eta=1.5), r"eta is 1.5; allowed: in \[0, 1\]"),
         (lambda: ddim_step(X, EPS, 0.2, 0.5, eta=-0.1, noise=Z), "eta"),
         (lambda: ddim_step(X, EPS, 0.2, 0.5, eta=NAN, noise=Z), "eta"),
-        (lambda: ddim_step(X, EPS, 0.2, 0.5, eta=0.5), "noise is missing"),
-        (lambda: ddim_step(X, EPS, 0.5, 0.2, eta=0.5, noise=Z), "alpha_bar_s must be at least alpha_bar_t"),
+        (lambda: ddim_step(X, EPS, 0.2, 0.5, eta=0.5), "noise is None; allowed"),
+        (
+            lambda: ddim_step(X, EPS, 0.5, 0.2, eta=0.5, noise=Z),
+            "alpha_bar_s is .*; allowed: at least alpha_bar_t",
+        ),
         (
             lambda: ddim_step(X, EPS[:1], 0.2, 0.5),
-            r"eps must have the shape of x_t, \(2, 4, 3, 3\), got \(1,",
+            r"eps\.shape is \(1, .*; allowed: that of x_t, \(2, 4, 3, 3\)",
         ),
-        (lambda: ddim_step(X, EPS, 0.2, 0.5, 0.5, Z[:, :3]), "noise must have the shape"),
-        (lambda: ddpm_step(X, EPS, 0.2, 0.5), "noise is missing"),
-        (lambda: ddpm_step(X, EPS, 0.2, 0.5, Z, variance="medium"), "variance must be 'small' or 'large'"),
-        (lambda: ddpm_step(X, EPS, 0.5, 0.2, Z), "alpha_bar_s must be at least"),
-        (lambda: ddpm_step(X, EPS, 1.0, 1.0, Z), "alpha_bar_t must be below 1"),
-        (lambda: euler_step(X, EPS, 1.0, 0.5, "u^2"), "alpha_bar_t must be below 1"),
-        (lambda: dpm_solver_pp_2m_step(X, EPS, 1.0, 0.5), "alpha_bar_t must be below 1"),
+        (lambda: ddim_step(X, EPS, 0.2, 0.5, 0.5, Z[:, :3]), "noise\\.shape is .*; allowed:"),
+        (lambda: ddpm_step(X, EPS, 0.2, 0.5), "noise is None; allowed"),
+        (
+            lambda: ddpm_step(X, EPS, 0.2, 0.5, Z, variance="medium"),
+            "variance is .*; allowed: 'small' or 'large'",
+        ),
+        (lambda: ddpm_step(X, EPS, 0.5, 0.2, Z), "alpha_bar_s is .*; allowed: at least"),
+        (lambda: ddpm_step(X, EPS, 1.0, 1.0, Z), "alpha_bar_t is .*; allowed: below 1"),
+        (lambda: euler_step(X, EPS, 1.0, 0.5, "u^2"), "alpha_bar_t is .*; allowed: below 1"),
+        (lambda: dpm_solver_pp_2m_step(X, EPS, 1.0, 0.5), "alpha_bar_t is .*; allowed: below 1"),
         (lambda: ddim_step_v(X, EPS, -0.1, 0.5), "alpha_bar_t"),
-        (lambda: ddim_step_v(X, EPS[:1], 0.1, 0.5), "v must have the shape"),
-        (lambda: euler_step(X, EPS, 0.2, 0.5, variable="t"), "variable must be"),
-        (lambda: heun_step(X, EPS, 0.2, 0.5, EPS[:1]), "eps_s must have the shape"),
-        (lambda: dpm_solver_pp_2m_step(X, EPS, 0.2, 0.5, X), "x0_before and alpha_bar_before"),
+        (lambda: ddim_step_v(X, EPS[:1], 0.1, 0.5), "v\\.shape is .*; allowed:"),
+        (lambda: euler_step(X, EPS, 0.2, 0.5, variable="t"), "variable is .*; allowed:"),
+        (lambda: heun_step(X, EPS, 0.2, 0.5, EPS[:1]), "eps_s\\.shape is .*; allowed:"),
+        (lambda: dpm_solver_pp_2m_step(X, EPS, 0.2, 0.5, X), "x0_before.*alpha_bar_before.*; allowed"),
         (lambda: dpm_solver_pp_2m_step(X, EPS, 0.2, 0.5, X, 1.5), "alpha_bar_before"),
         (
             lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X], []),
-            "x0_before and alpha_bar_before must hold",
+            "is of .* steps; allowed: up to two",
         ),
         (
             lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X] * 3, [0.1] * 3),
-            "x0_before and alpha_bar_before",
+            "x0_before.*alpha_bar_before.*; allowed",
         ),
-        (lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X, X[:1]], [0.1, 0.05]), "x0_before.1. must have"),
+        (
+            lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X, X[:1]], [0.1, 0.05]),
+            "x0_before.1.\\.shape is .*; allowed:",
+        ),
         (lambda: dpm_solver_pp_3m_step(X, EPS, 0.2, 0.5, [X, X], [0.1, 1.5]), "alpha_bar_before"),
-        (lambda: trajectory(Counter(), X, STILL_LIFE, 0), "num_inference_steps must be an integer in"),
+        (
+            lambda: trajectory(Counter(), X, STILL_LIFE, 0),
+            "num_inference_steps is .*; allowed: an integer in",
+        ),
         (lambda: trajectory(Counter(), X, STILL_LIFE, 1001), "num_inference_steps"),
         (
             lambda: trajectory(Counter(), X, STILL_LIFE, 5, "plms"),
-            "sampler must be one of 'ddpm', .* got 'plms'",
+            "sampler is 'plms'; allowed: 'ddpm'",
         ),
-        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, eta=2), "eta must lie"),
-        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, eta="0.5"), "eta must lie"),
-        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, "heun", eta=0.5), "eta is for sampler 'ddim' alone"),
-        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, eta=0.5), "noise is missing"),
-        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, "ddpm"), "noise is missing"),
+        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, eta=2), "eta is .*; allowed: in"),
+        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, eta="0.5"), "eta is .*; allowed: in"),
+        (
+            lambda: trajectory(Counter(), X, STILL_LIFE, 5, "heun", eta=0.5),
+            "eta is 0.5; allowed with sampler 'heun': 0",
+        ),
+        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, eta=0.5), "noise is None; allowed"),
+        (lambda: trajectory(Counter(), X, STILL_LIFE, 5, "ddpm"), "noise is None; allowed"),
         (lambda: trajectory(Counter(), X, STILL_LIFE, 5, spacing="cubic"), "spacing"),
-        (lambda: next(trajectory(lambda x, t: x[:, :3], X, STILL_LIFE, 5)), "eps must have the shape"),
+        (lambda: next(trajectory(lambda x, t: x[:, :3], X, STILL_LIFE, 5)), "eps\\.shape is .*; allowed:"),
     ],
 )
 def test_bad_input_is_named(call, name):
@@ -451,3 +467,48 @@ def test_the_package_stays_light():
         "import diffusion_tutorial.metrics; assert 'diffusers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+class Noted:
+    """A denoiser that wants the moment, and notes what it was told."""
+
+    def __init__(self):
+        self.moments = []
+
+    def at(self, x_t, moment):
+        self.moments.append(moment)
+        return 0.1 * x_t
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_a_denoiser_is_told_the_moment(sampler, spacing):
+    """Step, number of steps, timestep and level of every question, Heun's second one included."""
+    noted, method = Noted(), SAMPLERS[sampler]
+    steps = list(
+        trajectory(noted, X, STILL_LIFE, 6, sampler, noise=step_noise(X.shape, 1), spacing=spacing)
+    )
+    transitions = STILL_LIFE.transitions(6, spacing, previous=method.previous)
+    first = [Moment(k, 6, t.t, t.alpha_bar_t) for k, t in enumerate(transitions)]
+    asked = [[m] for m in first]
+    if method.evaluations == 2:
+        for k, t in enumerate(transitions[:-1]):
+            asked[k].append(Moment(k + 1, 6, t.s, t.alpha_bar_s))
+    assert noted.moments == [m for step in asked for m in step]
+    assert steps[-1].nfe == len(noted.moments) == method.nfe(6)
+    assert [m.fraction for m in first] == [k / 6 for k in range(6)]
+
+
+def test_a_plain_function_is_told_the_timestep():
+    told = []
+    list(trajectory(lambda x, t: told.append(t) or 0.1 * x, X, STILL_LIFE, 5))
+    assert told == STILL_LIFE.timesteps(5).tolist()
+
+
+def test_inversion_counts_from_the_noisy_end():
+    noted = Noted()
+    list(ddim_inversion(noted, X, STILL_LIFE, 4))
+    transitions = STILL_LIFE.transitions(4)
+    assert noted.moments == [
+        Moment(k, 4, transitions[k].t, transitions[k].alpha_bar_t) for k in (3, 2, 1, 0)
+    ]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_tutorial import GaussianMixture, NoiseSchedule, gaussian, step_noise, tiny2d, trajectory
-from diffusion_tutorial.animate import path_picture
-from diffusion_tutorial.checkpoints import random_pipeline
-from diffusion_tutorial.denoisers import TextToImage
+from diffusion_tutorial import GaussianMixture, NoiseSchedule, gaussian, step_noise, trajectory
+from diffusion_tutorial.checkpoints import random_pipeline, wrap
+from diffusion_tutorial.mixtures import tiny
+from diffusion_tutorial.plots import path_picture
 from diffusion_tutorial.widgets import (
     STATIC,
     LiveWidget,
@@ -28,7 +28,7 @@ from diffusion_tutorial.widgets import mixture as module
 
 @pytest.fixture(scope="module")
 def model():
-    return TextToImage.from_pipeline(random_pipeline(), "tiny")
+    return wrap(random_pipeline(), "tiny")
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def points_agree(widget):
     shown, s = widget.shown, widget.shown.settings
     x = gaussian((20, 2), s.seed).double()
     steps = trajectory(
-        tiny2d.ring().denoiser(NoiseSchedule.linear()), x, NoiseSchedule.linear(), s.num_inference_steps,
+        tiny.ring().denoiser(NoiseSchedule.linear()), x, NoiseSchedule.linear(), s.num_inference_steps,
         s.sampler, s.eta, step_noise(x.shape, s.seed), s.spacing,
     )  # fmt: skip
     *_, last = steps

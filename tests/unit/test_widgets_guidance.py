@@ -15,10 +15,9 @@ from diffusion_tutorial import (
     Interval,
     gaussian,
 )
-from diffusion_tutorial.checkpoints import random_pipeline
-from diffusion_tutorial.convergence import solve
-from diffusion_tutorial.denoisers import TextToImage
-from diffusion_tutorial.tilted import GuidedMixture, noise_to_data
+from diffusion_tutorial.checkpoints import random_pipeline, wrap
+from diffusion_tutorial.mixtures import GuidedMixture, noise_to_data, solve
+from diffusion_tutorial.samplers import Moment
 from diffusion_tutorial.widgets import guidance as module
 from diffusion_tutorial.widgets.guidance import (
     PerPicture,
@@ -37,7 +36,7 @@ def pull(x_t, t, prompt):
 
 @pytest.fixture(scope="module")
 def model():
-    return TextToImage.from_pipeline(random_pipeline(), "tiny")
+    return wrap(random_pipeline(), "tiny")
 
 
 @pytest.fixture
@@ -100,9 +99,7 @@ def test_each_control_makes_new_strips(widget, model, name, value):
 
 @pytest.mark.parametrize("architecture", ["StableDiffusionPipeline", "StableDiffusionXLPipeline"])
 def test_any_model_without_a_classifier_has_the_other_rows(architecture):
-    made = guidance_widget(
-        TextToImage.from_pipeline(random_pipeline(kind=architecture)), "red", steps=1, scale=1
-    )
+    made = guidance_widget(wrap(random_pipeline(kind=architecture)), "red", steps=1, scale=1)
     assert made.error == "" and list(made.shown.samples) == ["classifier-free", "interval"]
     with pytest.raises(Exception, match="(?i)invalid selection"):
         made.method.value = "classifier"
@@ -163,8 +160,8 @@ def test_per_picture_is_each_rule_alone(model):
     ]
     rule = PerPicture(rules)
     assert rule.branches == ("uncond", "cond")
-    assert rule.needs(0, 4, 0.5) == ("uncond", "cond")
-    assert PerPicture([Conditional(), ClassifierFree(1.0)]).needs(0, 4, 0.5) == ("cond",)
+    assert rule.needs(Moment(0, 4, 500, 0.5)) == ("uncond", "cond")
+    assert PerPicture([Conditional(), ClassifierFree(1.0)]).needs(Moment(0, 4, 500, 0.5)) == ("cond",)
     latents = gaussian((1, *model.latent_shape), 3).repeat(4, 1, 1, 1)
     together = model.sample("red", num_inference_steps=4, num_images=4, guidance=rule, latents=latents)
     for one, picture in zip(rules, together.images):

@@ -1,0 +1,34 @@
+"""The real world: any diffusers text-to-image pipeline, from a folder or the Hub, behind the same `sample`.
+
+families      one row a pipeline class: what it is made of, and how it is sampled
+sources       where the files are, and what is wrong with them
+build         from files to a model; `wrap` for a pipeline that is loaded already
+adapters      denoisers for our samplers
+pipelines     models whose pipeline runs its own loop
+"""
+
+from .._faces import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "loading": ["ENVIRONMENT", "STILL_LIFE", "estimate", "load", "still_life_folder"],
+        "sources": ["WITHDRAWN", "verify"],
+        "build": ["wrap"],
+        "families": [
+            "FAMILIES",
+            "LOOP",
+            "OURS",
+            "Family",
+            "schedule_of",
+            "signature",
+            "starts",
+            "table",
+            "way",
+        ],
+        "adapters": ["Condition", "PixArtAdapter", "StableDiffusionAdapter", "StableDiffusionXLAdapter"],
+        "pipelines": ["PipelineModel", "generators"],
+        "random_pipelines": ["RANDOM_PIPELINES", "random_pipeline"],
+        "silence": ["quiet"],
+    },
+)

@@ -1,0 +1,380 @@
+"""The real models: one row a diffusers pipeline class, with its components and how it is sampled.
+
+Which way a model goes is decided by the class of its scheduler. A chain of noise variances (DDPM, DDIM and the
+solvers on the same table) is driven by our samplers and guidance, whether the network predicts the noise or v.
+Flow matching, EDM and cascades run the pipeline's own loop, behind the same `sample`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ..errors import UnsupportedModelError, allowed
+from ..schedules import NoiseSchedule
+from .adapters import PixArtAdapter, StableDiffusionAdapter, StableDiffusionXLAdapter
+
+# Schedulers over the same chain of noise variances: any of our samplers may take their place. What is not
+# here (flow matching, EDM, cascades) is refused by its class, whatever its prediction_type says.
+SUPPORTED_SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "KDPM2DiscreteScheduler",
+    "UniPCMultistepScheduler",
+)
+
+OURS, LOOP = "our samplers", "the pipeline's loop"
+
+_EDM = ("EDMDPMSolverMultistepScheduler", "EDMEulerScheduler")
+_FLOW = ("FlowMatchEulerDiscreteScheduler",)
+_CLIP_WORDS = ("CLIPTokenizer", "CLIPTokenizerFast")
+_T5_WORDS = ("T5Tokenizer", "T5TokenizerFast")
+_NOTHING: Mapping = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Family:
+    """A pipeline class of diffusers: what it is made of, and how it is sampled.
+
+    title        the models that people know it by
+    components   name -> the classes that it may have; the first is the usual one
+    denoisers    the components whose calls count as evaluations
+    ours, loop   scheduler classes that our samplers drive, and those that need the pipeline's own loop
+    adapter      makes the denoiser for our samplers: adapter(components, **options)
+    steps_offset what our samplers take for the scheduler's steps_offset; None: what its config says
+    scheduler    the component that decides; its steps are the trajectory
+    layout       of the state: "latents", "packed" (FLUX) or "pixels"
+    names        our arguments that the pipeline calls otherwise
+    fixed        arguments of every call
+    made_with    arguments of the pipeline's constructor that are no components of ours
+    may_lack     components that a checkpoint may leave out
+    half         the half precision that it is meant for on a graphics card
+    continues    the pipeline class whose pictures it enlarges; None: it begins from a text
+    flow_only    scheduler classes of `loop` that count with use_flow_sigmas alone
+    noise_dtype  of the initial noise; None: the model's own
+    arrays       whether the pipeline gives pictures as numpy arrays alone
+    libraries    component -> a library that its index may name besides diffusers and transformers
+    homes        class -> the module that it is imported from, where its library does not show it
+    """
+
+    title: str
+    components: Mapping[str, tuple[str, ...]]
+    denoisers: tuple[str, ...]
+    ours: tuple[str, ...] = ()
+    loop: tuple[str, ...] = ()
+    adapter: Callable | None = None
+    steps_offset: int | None = None
+    scheduler: str = "scheduler"
+    layout: str = "latents"
+    names: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    fixed: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    made_with: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    may_lack: tuple[str, ...] = ()
+    half: str = "float16"
+    continues: str | None = None
+    flow_only: tuple[str, ...] = ()
+    noise_dtype: str | None = None
+    arrays: bool = False
+    libraries: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    homes: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+
+def _sd(parts: Mapping, index: Mapping, **options):
+    names = ("unet", "vae", "text_encoder", "tokenizer")
+    return StableDiffusionAdapter(*(parts[n] for n in names), **options)
+
+
+def _sdxl(parts: Mapping, index: Mapping, **options):
+    names = ("unet", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    zeros = index.get("force_zeros_for_empty_prompt", True)
+    return StableDiffusionXLAdapter(*(parts[n] for n in names), zeros, **options)
+
+
+def _pixart_alpha(parts: Mapping, index: Mapping, **options):
+    names = ("transformer", "vae", "text_encoder", "tokenizer")
+    sized = parts["transformer"].config.sample_size == 128  # the pipeline's own rule
+    return PixArtAdapter(*(parts[n] for n in names), max_length=120, sized=sized, **options)
+
+
+def _pixart_sigma(parts: Mapping, index: Mapping, **options):
+    names = ("transformer", "vae", "text_encoder", "tokenizer")
+    return PixArtAdapter(*(parts[n] for n in names), max_length=300, **options)
+
+
+_PIXART = {
+    "tokenizer": _T5_WORDS,
+    "text_encoder": ("T5EncoderModel",),
+    "transformer": ("PixArtTransformer2DModel", "Transformer2DModel"),
+    "vae": ("AutoencoderKL",),
+    "scheduler": SUPPORTED_SCHEDULERS,
+}
+_IF = {
+    "tokenizer": _T5_WORDS,
+    "text_encoder": ("T5EncoderModel",),
+    "unet": ("UNet2DConditionModel",),
+    "scheduler": ("DDPMScheduler",),
+}
+_UNCHECKED = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+FAMILIES: dict[str, Family] = {
+    "StableDiffusionPipeline": Family(
+        "Stable Diffusion 1 and 2",
+        {
+            "tokenizer": _CLIP_WORDS,
+            "text_encoder": ("CLIPTextModel",),
+            "unet": ("UNet2DConditionModel",),
+            "vae": ("AutoencoderKL", "AutoencoderTiny"),
+            "scheduler": SUPPORTED_SCHEDULERS,
+        },
+        denoisers=("unet",),
+        ours=SUPPORTED_SCHEDULERS,
+        adapter=_sd,
+        steps_offset=1,
+        made_with=_UNCHECKED,
+    ),
+    "StableDiffusionXLPipeline": Family(
+        "Stable Diffusion XL, Playground v2.5",
+        {
+            "tokenizer": _CLIP_WORDS,
+            "tokenizer_2": _CLIP_WORDS,
+            "text_encoder": ("CLIPTextModel",),
+            "text_encoder_2": ("CLIPTextModelWithProjection",),
+            "unet": ("UNet2DConditionModel",),
+            "vae": ("AutoencoderKL", "AutoencoderTiny"),
+            "scheduler": SUPPORTED_SCHEDULERS + _EDM,
+        },
+        denoisers=("unet",),
+        ours=SUPPORTED_SCHEDULERS,
+        loop=_EDM,
+        adapter=_sdxl,
+        made_with={"add_watermarker": False},
+    ),
+    "PixArtAlphaPipeline": Family(
+        "PixArt-α",
+        _PIXART,
+        denoisers=("transformer",),
+        ours=SUPPORTED_SCHEDULERS,
+        adapter=_pixart_alpha,
+    ),
+    "PixArtSigmaPipeline": Family(
+        "PixArt-Σ",
+        _PIXART,
+        denoisers=("transformer",),
+        ours=SUPPORTED_SCHEDULERS,
+        adapter=_pixart_sigma,
+    ),
+    "StableDiffusion3Pipeline": Family(
+        "Stable Diffusion 3 and 3.5",
+        {
+            "tokenizer": _CLIP_WORDS,
+            "tokenizer_2": _CLIP_WORDS,
+            "tokenizer_3": _T5_WORDS,
+            "text_encoder": ("CLIPTextModelWithProjection",),
+            "text_encoder_2": ("CLIPTextModelWithProjection",),
+            "text_encoder_3": ("T5EncoderModel",),
+            "transformer": ("SD3Transformer2DModel",),
+            "vae": ("AutoencoderKL",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        may_lack=("text_encoder_3", "tokenizer_3"),
+        half="bfloat16",
+    ),
+    "FluxPipeline": Family(
+        "FLUX.1",
+        {
+            "tokenizer": _CLIP_WORDS,
+            "tokenizer_2": _T5_WORDS,
+            "text_encoder": ("CLIPTextModel",),
+            "text_encoder_2": ("T5EncoderModel",),
+            "transformer": ("FluxTransformer2DModel",),
+            "vae": ("AutoencoderKL",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        layout="packed",
+        half="bfloat16",
+    ),
+    "SanaPipeline": Family(
+        "Sana",
+        {
+            "tokenizer": ("GemmaTokenizer", "GemmaTokenizerFast"),
+            "text_encoder": ("Gemma2Model", "Gemma2ForCausalLM"),
+            "transformer": ("SanaTransformer2DModel",),
+            "vae": ("AutoencoderDC",),
+            "scheduler": ("DPMSolverMultistepScheduler", *_FLOW),
+        },
+        denoisers=("transformer",),
+        loop=("DPMSolverMultistepScheduler", *_FLOW),
+        flow_only=("DPMSolverMultistepScheduler",),
+        noise_dtype="float32",
+        # Sizes are taken as they are: diffusers' bins know the published sizes alone.
+        fixed={"use_resolution_binning": False},
+        half="bfloat16",
+    ),
+    "IFPipeline": Family(
+        "DeepFloyd IF, first stage",
+        _IF,
+        denoisers=("unet",),
+        loop=("DDPMScheduler",),
+        layout="pixels",
+        # Cleaning needs further packages and, without them, is skipped with a warning.
+        fixed={"clean_caption": False},
+        made_with={**_UNCHECKED, "watermarker": None},
+    ),
+    "IFSuperResolutionPipeline": Family(
+        "DeepFloyd IF, second stage",
+        {**_IF, "image_noising_scheduler": ("DDPMScheduler",)},
+        denoisers=("unet",),
+        loop=("DDPMScheduler",),
+        layout="pixels",
+        fixed={"clean_caption": False},
+        made_with={**_UNCHECKED, "watermarker": None},
+        may_lack=("text_encoder", "tokenizer"),
+        continues="IFPipeline",
+    ),
+    "UnCLIPPipeline": Family(
+        "Karlo (unCLIP)",
+        {
+            "tokenizer": _CLIP_WORDS,
+            "text_encoder": ("CLIPTextModelWithProjection",),
+            "text_proj": ("UnCLIPTextProjModel",),
+            "prior": ("PriorTransformer",),
+            "decoder": ("UNet2DConditionModel",),
+            "super_res_first": ("UNet2DModel",),
+            "super_res_last": ("UNet2DModel",),
+            "prior_scheduler": ("UnCLIPScheduler",),
+            "decoder_scheduler": ("UnCLIPScheduler",),
+            "super_res_scheduler": ("UnCLIPScheduler",),
+        },
+        denoisers=("prior", "decoder", "super_res_first", "super_res_last"),
+        loop=("UnCLIPScheduler",),
+        scheduler="decoder_scheduler",
+        layout="pixels",
+        names={
+            "num_inference_steps": "decoder_num_inference_steps",
+            "guidance_scale": "decoder_guidance_scale",
+            "latents": "decoder_latents",
+        },
+        arrays=True,
+        # Karlo's index calls the pipeline's own folder the library of its text projection.
+        libraries={"text_proj": "unclip"},
+        homes={"UnCLIPTextProjModel": "diffusers.pipelines.deprecated.unclip.text_proj"},
+    ),
+}
+
+# The words of a tokenizer without tokenizer.json, by class.
+WORDS = (
+    dict.fromkeys(_CLIP_WORDS, ("vocab.json", "merges.txt"))
+    | dict.fromkeys(_T5_WORDS, ("spiece.model",))
+    | dict.fromkeys(("GemmaTokenizer", "GemmaTokenizerFast"), ("tokenizer.model",))
+)
+
+
+def way(kind: str, scheduler_class: str, config: Mapping) -> str:
+    """OURS or LOOP, by the class of the scheduler.
+
+    Raises UnsupportedModelError for a scheduler that this pipeline is not known to work with, and for settings
+    of a known one that neither way can follow.
+    """
+    return LOOP if chain(kind, scheduler_class, config) is None else OURS
+
+
+def chain(kind: str, scheduler_class: str, config: Mapping) -> NoiseSchedule | None:
+    """The noise levels for our samplers, or None where the pipeline's own loop must run. Raises what `way` does."""
+    family = FAMILIES[kind]
+    if scheduler_class in family.ours:
+        return schedule_of(scheduler_class, config, family.steps_offset)
+    if scheduler_class not in family.loop:
+        raise UnsupportedModelError(
+            allowed("scheduler", scheduler_class, f"with {kind}: {', '.join(family.ours + family.loop)}")
+        )
+    if scheduler_class in family.flow_only and not config.get("use_flow_sigmas"):
+        raise UnsupportedModelError(
+            allowed("scheduler use_flow_sigmas", config.get("use_flow_sigmas"), f"with {kind}: True")
+        )
+    return None
+
+
+def starts() -> tuple[str, ...]:
+    """The pipeline classes that begin from a text; the others continue one of them."""
+    return tuple(kind for kind, family in FAMILIES.items() if family.continues is None)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a pipeline's call takes, read from its signature in the installed diffusers."""
+
+    arguments: frozenset[str]
+    num_inference_steps: int
+    guidance_scale: float
+    negative_prompt: bool
+    progress_callback: bool
+
+
+def signature(kind: str) -> Signature:
+    """The signature of a pipeline class, with our names for what `Family.names` says."""
+    import diffusers
+
+    names = FAMILIES[kind].names
+    found = inspect.signature(getattr(diffusers, kind).__call__).parameters
+    return Signature(
+        frozenset(found) - {"self"},
+        found[names.get("num_inference_steps", "num_inference_steps")].default,
+        found[names.get("guidance_scale", "guidance_scale")].default,
+        "negative_prompt" in found,
+        "callback_on_step_end" in found,
+    )
+
+
+def table() -> list[dict]:
+    """A row a family for people: how it is sampled and what it takes, from the installed diffusers."""
+    rows = []
+    for kind in starts():
+        family, found = FAMILIES[kind], signature(kind)
+        rows.append(
+            {
+                "models": family.title,
+                "pipeline": kind,
+                "schedulers": family.ours + family.loop,
+                "sampled by": " or ".join(
+                    [OURS] * bool(family.ours) + [LOOP] * bool(set(family.loop) - set(family.ours))
+                ),
+                "negative prompt": found.negative_prompt,
+                "steps": found.num_inference_steps,
+                "guidance scale": found.guidance_scale,
+            }
+        )
+    return rows
+
+
+def schedule_of(scheduler_class: str, config: Mapping, steps_offset: int | None = 1) -> NoiseSchedule:
+    """The noise levels of a diffusers scheduler, by its class and its config.
+
+    steps_offset: in place of the config's; None leaves that. StableDiffusionPipeline itself puts it to 1 (and
+    clip_sample to False), whatever the file says; other pipelines take it as it is.
+
+    Raises UnsupportedModelError for classes and prediction types that our samplers cannot drive.
+    """
+    if scheduler_class not in SUPPORTED_SCHEDULERS:
+        raise UnsupportedModelError(allowed("scheduler", scheduler_class, ", ".join(SUPPORTED_SCHEDULERS)))
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in ("epsilon", "v_prediction"):
+        raise UnsupportedModelError(
+            allowed("scheduler prediction_type", prediction, "'epsilon', 'v_prediction'")
+        )
+    if any(config.get(key) for key in ("use_flow_sigmas", "thresholding")):
+        raise UnsupportedModelError("scheduler has use_flow_sigmas or thresholding set; allowed: neither")
+    changes = {} if steps_offset is None else {"steps_offset": steps_offset}
+    return NoiseSchedule.from_config({**config, "_class_name": scheduler_class, **changes})

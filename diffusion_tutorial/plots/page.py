@@ -1,0 +1,135 @@
+"""The one way a chapter shows a figure, and the one way it shows a table of text."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..errors import allowed
+from .pictures import show_grid, to_pil
+from .style import DPI
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
+    """Show a table of text. head: a name for each column. rows: a cell for each column, the first names the row.
+
+    `caption` is the table's name for readers who cannot see it, too; required. Words between backticks are set
+    as code. Raises ValueError for an empty caption, and for a row whose length is not that of `head`.
+    """
+    from IPython.display import HTML, display
+
+    if not isinstance(caption, str) or not caption.strip():
+        raise ValueError(allowed("caption", caption, "a sentence that says what the table shows"))
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(
+                allowed("rows", f"a row with {len(row)} cells", f"{len(head)} cells, as in head")
+            )
+    top = "".join(f'<th scope="col">{_marked(name)}</th>' for name in head)
+    body = "".join(
+        f'<tr><th scope="row">{_marked(first)}</th>'
+        + "".join(f"<td{_kept_whole(c)}>{_marked(c)}</td>" for c in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    name = html.escape(caption)
+    display(
+        HTML(
+            f'<div style="overflow-x:auto" role="region" aria-label="{name}" tabindex="0"><table class="table dt-table">'
+            f"<caption>{name}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+    )
+
+
+def _kept_whole(text: str) -> str:
+    """A number with its interval stands on one line; the site's style sheet knows the class."""
+    return ' class="n"' if len(str(text)) <= 20 else ""
+
+
+def _marked(text: str) -> str:
+    parts = html.escape(str(text), quote=False).split("`")
+    return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))
+
+
+def figure(
+    fig, alt: str, caption: str | None = None, dpi: int = DPI, scale: int = 1, resample: str = "lanczos"
+):
+    """Show a figure, or pictures, with alternative text for readers who cannot see it, and a caption.
+
+    fig: a matplotlib figure, a PIL picture, or what `to_pil` takes (several pictures become a grid). alt:
+    what the figure shows, in a sentence or two; required. caption: plain text under the figure. dpi: of a
+    matplotlib figure. scale, resample: for pictures. Inside a notebook the output is an HTML figure that
+    holds the picture itself, as PNG or WebP; elsewhere only the text is
+    shown. Raises ValueError for an empty alt.
+    """
+    from IPython.display import display
+
+    bundle = figure_bundle(fig, alt, caption, dpi, scale, resample)
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None and _is_figure(fig):
+        pyplot.close(fig)  # a figure of pyplot's would be shown a second time at the end of the cell
+    display(bundle, raw=True)
+
+
+def figure_bundle(
+    fig, alt: str, caption: str | None = None, dpi: int = DPI, scale: int = 1, resample: str = "lanczos"
+) -> dict[str, str]:
+    """The MIME bundle that `figure` displays: text/html and text/plain."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(allowed("alt", alt, "a sentence that says what the figure shows"))
+    alt = " ".join(alt.split())
+    if _is_figure(fig):
+        data, kind, width, height = encode(fig, dpi)
+    else:
+        pictures = to_pil(fig, scale, resample)
+        if len(pictures) > 1:
+            data, kind, width, height = encode(show_grid(pictures), dpi)
+        else:
+            data, kind, width, height = encode(pictures[0])
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    note = f"<figcaption>{html.escape(caption, quote=False)}</figcaption>" if caption else ""
+    # "dark-light" tells the theme that the picture suits both of its modes: it must not dim a picture's
+    # colours.
+    page = (
+        f'<figure class="dt-figure" style="margin:1em 0"><img class="dark-light" src="{source}" '
+        f'alt="{html.escape(alt)}" width="{width}" height="{height}" '
+        f'style="max-width:100%;height:auto">{note}</figure>'
+    )
+    return {"text/html": page, "text/plain": f"[figure: {alt}]"}
+
+
+def encode(fig, dpi: int = DPI) -> tuple[bytes, str, int, int]:
+    """A matplotlib figure or a PIL picture to (bytes, "png" or "webp", width, height).
+
+    Lines and text have few colours and become a PNG, which is exact; pictures have many and become a WebP, a
+    tenth of the size.
+    """
+    picture = _rendered(fig, dpi) if _is_figure(fig) else fig.convert("RGB")
+    buffer = io.BytesIO()
+    kind = "png" if picture.getcolors(4096) else "webp"
+    if kind == "png":
+        picture.save(buffer, format="PNG", optimize=True)
+    else:
+        picture.save(buffer, format="WEBP", quality=92, method=4)
+    return buffer.getvalue(), kind, picture.width, picture.height
+
+
+def _rendered(fig, dpi: int) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas, before = FigureCanvasAgg(fig), fig.dpi
+    fig.set_dpi(dpi)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    fig.set_dpi(before)
+    return picture
+
+
+def _is_figure(value) -> bool:
+    return hasattr(value, "savefig")
