@@ -1,4 +1,4 @@
-"""Figures of the landscape: a timeline, a family tree, and the cost of an image against the day of release."""
+"""Figures of the landscape: a timeline, a family tree, and the cost of an image, at default and at equal size."""
 
 from __future__ import annotations
 
@@ -10,21 +10,7 @@ from matplotlib.lines import Line2D
 from ..plots import INK, PALETTE, RULE
 from .facts import FAMILIES, System
 
-COLOURS = dict(zip(FAMILIES, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], "#767676"), strict=True))
-# Where a name stands in the figure of costs, in points from its mark, if not to its right.
-_LABELS = {
-    "deepfloyd-if": (-7, 0, "right"),
-    "sdxl": (-7, 0, "right"),
-    "playground-2-5": (0, 10, "center"),
-    "sd-3": (-7, -3, "right"),
-    "flux-1-dev": (-7, 2, "right"),
-    "sd-3-5-large": (7, 4, "left"),
-    "lumina-2": (7, -5, "left"),
-    "pixart-alpha": (-7, 2, "right"),
-    "pixart-sigma": (-2, -10, "center"),
-    "qwen-image": (-7, 0, "right"),
-}
-MARKERS = dict(zip(FAMILIES, "os^Dx", strict=True))
+COLOURS = dict(zip(FAMILIES, (*PALETTE[:5], "#767676"), strict=True))
 # How the mark of a system is filled, by its weights.
 WEIGHTS = {
     "open": {"marker": "o", "fillstyle": "full"},
@@ -52,7 +38,7 @@ def _weights_legend(axes, **place) -> None:
 def timeline(systems: Mapping[str, System]) -> Figure:
     """Every system with a release, one a line, oldest first; the mark says what became of its weights."""
     dated = sorted((s for s in systems.values() if s.released), key=lambda s: s.released[0])
-    fig = Figure(figsize=(8.4, 0.235 * len(dated) + 0.9), layout="constrained")
+    fig = Figure(figsize=(8.4, 0.205 * len(dated) + 0.9), layout="constrained")
     axes = fig.add_subplot()
     for y, system in enumerate(dated):
         x = system.released[0]
@@ -87,7 +73,7 @@ def timeline(systems: Mapping[str, System]) -> Figure:
 
 def tree(systems: Mapping[str, System]) -> Figure:
     """Systems whose architecture is known, a lane a family; a line leads from a system to what builds on it."""
-    fig = Figure(figsize=(8.4, 7.4), layout="constrained")
+    fig = Figure(figsize=(8.4, 9.6), layout="constrained")
     axes = fig.add_subplot()
     place: dict[str, tuple[float, float]] = {}
     top = 0.0
@@ -143,42 +129,41 @@ def tree(systems: Mapping[str, System]) -> Figure:
 
 
 def cost(systems: Mapping[str, System], counted: Mapping[str, dict]) -> Figure:
-    """FLOPs of an image with the default steps and guidance against the day of release, on a logarithmic axis."""
-    fig = Figure(figsize=(8.4, 5.6), layout="constrained")
+    """FLOPs of an image, a line a system, the dearest on top: at its default size, and at one size for all.
+
+    A filled mark is an image as it is made by default, a ring one of 1024 x 1024 pixels with the same steps and
+    guidance; where the default is that size, only the filled one is seen. Cascades have no ring: their sizes are fixed.
+    """
+    order = sorted(counted, key=lambda name: counted[name]["flops_image"])
+    fig = Figure(figsize=(8.4, 0.235 * len(order) + 1.2), layout="constrained")
     axes = fig.add_subplot()
-    points = [
-        (systems[name], found["flops_image"])
-        for name, found in counted.items()
-        if systems[name].released is not None
-    ]
-    for system, flops in points:
-        x = system.released[0]
-        axes.semilogy(
-            x, flops, MARKERS[system.family], ms=6.5, color=COLOURS[system.family], label=system.family
-        )
-        dx, dy, side = _LABELS.get(system.id, (7, 0, "left"))
-        axes.annotate(
-            system.name,
-            (x, flops),
-            (dx, dy),
-            textcoords="offset points",
-            ha=side,
+    for y, name in enumerate(order):
+        found, colour = counted[name], COLOURS[systems[name].family]
+        axes.axhline(y, color=RULE, lw=0.5, zorder=0)
+        if found["flops_equal"] is not None:
+            axes.plot(found["flops_equal"], y, "o", ms=8, mfc="none", mec=colour, mew=1.4)
+        axes.plot(found["flops_image"], y, "o", ms=5, color=colour)
+        side = round(found["pixels"] ** 0.5)
+        label = systems[name].name + (f", {side} px" if side != 1024 else "")
+        axes.text(
+            -0.01,
+            y,
+            label,
+            transform=axes.get_yaxis_transform(),
+            ha="right",
             va="center",
-            fontsize=8,
+            fontsize=8.5,
             color=INK,
         )
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(
-        [unique[f] for f in FAMILIES if f in unique],
-        [f for f in FAMILIES if f in unique],
-        fontsize=8,
-        loc="lower left",
-        edgecolor=RULE,
+    shown = [f for f in FAMILIES if any(systems[name].family == f for name in order)]
+    handles = [Line2D([], [], marker="o", ls="", color=COLOURS[f], ms=5, label=f) for f in shown]
+    handles.append(
+        Line2D([], [], marker="o", ls="", ms=8, mfc="none", mec=INK, mew=1.4, label="at 1024 x 1024")
     )
-    axes.set_xlim(2022.3, 2027.9)
-    axes.set_xticks(range(2023, 2028))
-    axes.set_ylabel("FLOPs an image")
-    axes.grid(axis="y", color=RULE, lw=0.5)
-    axes.spines[["right", "top"]].set_visible(False)
+    axes.legend(handles=handles, fontsize=8, loc="lower right", edgecolor=RULE)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.7, len(order) - 0.3)
+    axes.set_yticks([])
+    axes.set_xlabel("FLOPs an image")
+    axes.spines[["left", "right", "top"]].set_visible(False)
     return fig
