@@ -260,6 +260,7 @@ def _load(path: Path) -> dict[str, System]:
     facts += [report.fact for s in systems.values() for report in s.reported]
     facts += [licence.fact for licence in classes.values()] + [board.fact for board in lists]
     cited = {fact.source.id for fact in facts if fact.source}
+    cited |= {entry.get(key, {}).get("source") for entry in data["systems"].values() for key in ("nearest", "parent")}
     counts = [entry for s in systems.values() for entry in (s.count or {}).get("published", [])]
     for entry in counts:
         if entry["source"] not in known:
@@ -405,7 +406,10 @@ def _system(name: str, entry, known: Mapping[str, Source], classes: Mapping[str,
     links = {}
     for key in ("nearest", "parent"):
         if entry.get(key) is not None:
-            _keys(f"{name}.{key}", entry[key], {"system", "because"}, set())
+            _keys(f"{name}.{key}", entry[key], {"system", "because"}, {"source"})
+            if entry[key].get("source") not in {None, *known}:
+                source = entry[key]["source"]
+                raise ValueError(f"{name}.{key}: {allowed('source', source, 'one of the ids under sources')}")
             links[key] = (entry[key]["system"], entry[key]["because"])
     if entry.get("count") is not None:
         _check_count(f"{name}.count", entry["count"])
