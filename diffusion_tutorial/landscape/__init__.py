@@ -19,8 +19,21 @@ from . import count
 from .facts import FIELDS, Board, Fact, Licence, Report, Source, System, boards, licences, load, sources
 
 __all__ = [
-    *("FIELDS", "Board", "Fact", "Licence", "Report", "Source", "System"),
-    *("boards", "check", "count", "counted", "digest", "licences", "load", "sources"),
+    "Board",
+    "FIELDS",
+    "Fact",
+    "Licence",
+    "Report",
+    "Source",
+    "System",
+    "boards",
+    "check",
+    "count",
+    "counted",
+    "digest",
+    "licences",
+    "load",
+    "sources",
 ]
 
 

@@ -37,7 +37,9 @@ def memory(system: System, counted: Mapping[str, dict]) -> tuple[float | None, s
     said = system.report("memory")
     parts = []
     if found:
-        parts.append(f"{found['bytes_bf16'] / 1e9:.1f} GB of weights{' and more' if found['missing'] else ''}")
+        parts.append(
+            f"{found['bytes_bf16'] / 1e9:.1f} GB of weights{' and more' if found['missing'] else ''}"
+        )
     for report in said[:1]:
         who = "its maker says" if report.by == "maker" else "others say"
         parts.append(f"{who} {report.value:g} GB ({report.setting})")
@@ -116,7 +118,11 @@ def choices(
         "long text in the picture, from weights that you hold, for money",
         "highest on LongText-Bench",
         [
-            (-report.value, s, f"{report.value:.3f}, said by {'its maker' if report.by == 'maker' else 'others'}")
+            (
+                -report.value,
+                s,
+                f"{report.value:.3f}, said by {'its maker' if report.by == 'maker' else 'others'}",
+            )
             for s in systems.values()
             if sell(s)
             for report in s.report("longtext")[:1]

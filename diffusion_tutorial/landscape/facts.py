@@ -54,9 +54,27 @@ VALUES = {
 FAMILIES = ("latent U-Net", "cascaded pixel", "DiT", "MMDiT", "autoregressive", "undisclosed")
 COMMERCIAL = ("yes", "capped", "no", "unknown")
 # A status begins with one of these words; the first three say that it can be had today.
-STATUS = ("available", "current", "live", "superseded", "deprecated", "withdrawn", "shut down", "removed", "mirrored")
+STATUS = (
+    "available",
+    "current",
+    "live",
+    "superseded",
+    "deprecated",
+    "withdrawn",
+    "shut down",
+    "removed",
+    "mirrored",
+)
 REPORTED = ("parameters", "memory", "seconds", "price", "geneval", "dpg", "longtext")
-UNITS = {"parameters": "B", "memory": "GB", "seconds": "s", "price": "US$", "geneval": "", "dpg": "", "longtext": ""}
+UNITS = {
+    "parameters": "B",
+    "memory": "GB",
+    "seconds": "s",
+    "price": "US$",
+    "geneval": "",
+    "dpg": "",
+    "longtext": "",
+}
 BOARDS = ("text to image", "editing")
 SOURCE_KINDS = ("paper", "model card", "official page", "repository", "library", "secondary")
 PRIMARY = SOURCE_KINDS[:-1]
@@ -260,7 +278,11 @@ def _load(path: Path) -> dict[str, System]:
     facts += [report.fact for s in systems.values() for report in s.reported]
     facts += [licence.fact for licence in classes.values()] + [board.fact for board in lists]
     cited = {fact.source.id for fact in facts if fact.source}
-    cited |= {entry.get(key, {}).get("source") for entry in data["systems"].values() for key in ("nearest", "parent")}
+    cited |= {
+        entry.get(key, {}).get("source")
+        for entry in data["systems"].values()
+        for key in ("nearest", "parent")
+    }
     counts = [entry for s in systems.values() for entry in (s.count or {}).get("published", [])]
     for entry in counts:
         if entry["source"] not in known:
@@ -367,7 +389,9 @@ def _board(name: str, entry, known: Mapping[str, Source], systems: Mapping[str, 
     for k, place in enumerate(entry["places"]):
         _keys(f"{where}.places[{k}]", place, {"model", "vendor", "score", "margin", "votes"}, {"system"})
         if place.get("system") is not None and place["system"] not in systems:
-            raise ValueError(f"{where}.places[{k}]: {allowed('system', place['system'], 'the id of a system')}")
+            raise ValueError(
+                f"{where}.places[{k}]: {allowed('system', place['system'], 'the id of a system')}"
+            )
         for key in ("score", "margin", "votes"):
             _check_number(f"{where}.places[{k}].{key}", place[key])
         places.append(Place(**place))

@@ -68,7 +68,12 @@ def _row(system: System, found: dict | None, liked: tuple[Board, Place] | None) 
         row["uncounted"] = system.uncounted
     if liked:
         board, place = liked
-        row["liked"] = {"score": place.score, "margin": place.margin, "votes": place.votes, "model": place.model}
+        row["liked"] = {
+            "score": place.score,
+            "margin": place.margin,
+            "votes": place.votes,
+            "model": place.model,
+        }
         row["liked"] |= {"date": board.date.isoformat(), "source": board.fact.source.url}
     if system.nearest:
         row["nearest"] = {"system": system.nearest[0], "because": system.nearest[1]}
@@ -322,9 +327,7 @@ def _html_row(row: dict) -> str:
         if isinstance(key, (int, float)):
             attributes += f' data-number="{key:.6g}"'
         if state == "unverified":
-            attributes += (
-                f' title="{html.escape("unverified: " + facts[SHOWN[title]].get("note", ""))}"'
-            )
+            attributes += f' title="{html.escape("unverified: " + facts[SHOWN[title]].get("note", ""))}"'
         cells.append(f"<td{attributes}>{html.escape(text)}</td>")
     memory = row["computed"]["bytes_bf16"] / 1e9 if row["computed"] else ""
     data = {
@@ -350,7 +353,9 @@ def _html_sources(row: dict) -> str:
     if "uncounted" in row:
         entries.append(f"<dt>not counted</dt><dd>{html.escape(row['uncounted'])}</dd>")
     for component, because in (row["computed"] or {}).get("because", {}).items():
-        entries.append(f"<dt>left out of memory</dt><dd>{html.escape(component)}: {html.escape(because)}</dd>")
+        entries.append(
+            f"<dt>left out of memory</dt><dd>{html.escape(component)}: {html.escape(because)}</dd>"
+        )
     name = html.escape(row["name"])
     return f'<details id="source-{row["id"]}"><summary>{name}</summary><dl>{"".join(entries)}</dl></details>'
 

@@ -175,7 +175,10 @@ WRONG = {  # what is changed in Stable Diffusion 1's row, and by what
     "a status without its word": (("facts", "status"), {"value": "gone", "unverified": "so it is said"}),
     "a missing part without a reason": (("count", "missing"), ["a text encoder"]),
     "a report of nothing": (("reported",), [{"what": "fame", "value": 1, "setting": "x", "by": "maker"}]),
-    "a report without a source": (("reported",), [{"what": "memory", "value": 1, "setting": "x", "by": "maker"}]),
+    "a report without a source": (
+        ("reported",),
+        [{"what": "memory", "value": 1, "setting": "x", "by": "maker"}],
+    ),
     "a key too many": (("facts", "maker_scale"), {"value": 7.5, "unverified": "so", "seen": "yes"}),
     "half a step": (("count", "steps"), 0.5),
     "a stage without steps": (("count", "then"), [{"denoiser": "unet-sd1", "size": 512}]),
@@ -199,10 +202,18 @@ def test_schema_and_program_refuse_the_same(schema, data, case, tmp_path):
 
 
 ONLY_THE_PROGRAM = {  # what a schema cannot say: the part, the change, and what the message names
-    "a licence that is not listed": (("systems", "sd-1", "facts", "licence", "value"), "Beerware", "sd-1.licence"),
+    "a licence that is not listed": (
+        ("systems", "sd-1", "facts", "licence", "value"),
+        "Beerware",
+        "sd-1.licence",
+    ),
     "counted, and a reason why not": (("systems", "sd-1", "uncounted"), "it was too late", "sd-1"),
     "a licence that nobody has": (("licences", "Beerware"), {"commercial": "unknown"}, "Beerware"),
-    "a system on a board that is not listed": (("boards", "arena-2026-08-24", "places", 0, "system"), "sd-9", "sd-9"),
+    "a system on a board that is not listed": (
+        ("boards", "arena-2026-08-24", "places", 0, "system"),
+        "sd-9",
+        "sd-9",
+    ),
     "a board that rises": (("boards", "arena-2026-08-24", "places", 0, "score"), 1, "arena-2026-08-24"),
 }
 

@@ -57,7 +57,8 @@ def test_the_newest_board_decides_on_which_somebody_qualifies(systems, counted):
     new = board("2026-01-01", ("gpt-image-2", 1000, 5), ("gemini-3-1-flash-image", 1100, 5))
     rows = choose.choices(systems, counted, {b.id: b for b in (old, new)})
     service = next(row for row in rows if "as a service" in row.task)
-    assert [s.id for s in service.systems] == ["gpt-image-2"]  # what is deprecated does not qualify, though it leads
+    # What is deprecated does not qualify, though it leads.
+    assert [s.id for s in service.systems] == ["gpt-image-2"]
     assert service.as_of == "2026-01-01"
     weights = next(row for row in rows if "weights that you hold" in row.task)
     assert [s.id for s in weights.systems] == ["flux-2-dev"] and weights.as_of == "2025-01-01"

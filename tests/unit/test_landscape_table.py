@@ -29,7 +29,8 @@ def test_the_text_shows_what_is_unverified_and_unknown(rows):
     lines = table.as_text(rows).splitlines()
     line = next(line for line in lines if line.startswith("Midjourney V5 "))
     assert "2023-03*" in line and "unknown" in line and "not counted" in line
-    assert next(line for line in lines if line.startswith("Stable Diffusion XL")).split()[-2:] == ["yes", "no"]
+    line = next(line for line in lines if line.startswith("Stable Diffusion XL"))
+    assert line.split()[-2:] == ["yes", "no"]
 
 
 def test_memory_carries_a_plus_where_a_part_of_it_was_not_counted(rows):
@@ -55,7 +56,8 @@ def test_cost_stands_an_image_a_pixel_and_at_one_size(rows):
         assert numbers["flops_pixel"] * numbers["pixels"] == pytest.approx(numbers["flops_image"]), name
         if numbers["pixels"] == 1024**2 and len(numbers["stages"]) == 1:
             assert numbers["flops_equal"] == numbers["flops_image"]
-    assert found["sd-1"]["flops_equal"] > 4 * found["sd-1"]["flops_image"]  # 512 px: a quarter of the pixels, and more
+    # 512 px are a quarter of the pixels, and attention costs more than pixels.
+    assert found["sd-1"]["flops_equal"] > 4 * found["sd-1"]["flops_image"]
     assert found["deepfloyd-if"]["flops_equal"] is None
     cells = {row["id"]: table.columns(row) for row in rows}
     assert cells["deepfloyd-if"]["PFLOP at 1024 px"][0] == "fixed stages"
