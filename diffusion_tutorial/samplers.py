@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .schedules import NoiseSchedule, Transition, ZeroTerminalSNRError
+from .schedules import FlowSchedule, NoiseSchedule, Transition, ZeroTerminalSNRError
 
 # eps(x_t, t); what it is conditioned on is closed over. One that acts by the step or the level has a method
 # at(x_t, moment), a `Moment`, which is asked instead.
@@ -169,17 +169,29 @@ def euler_step(
 
 
 def heun_step(
-    x_t: Tensor, eps: Tensor, alpha_bar_t: float, alpha_bar_s: float, eps_s: Tensor
+    x_t: Tensor, eps: Tensor, alpha_bar_t: float, alpha_bar_s: float, eps_s: Tensor, variable: str = "u"
 ) -> tuple[Tensor, Tensor]:
     """Heun's method: Euler with the mean of two velocities (EDM algorithm 1).
 
     eps_s is the denoiser's answer at level s to x_s of `euler_step`, a second evaluation. x0 is that of
     `eps`.
+
+    variable = "u" averages dy/du = eps. variable = "sigma" averages the velocity of the straight-line flow,
+    eps - x0 at both ends, with sigma = u / (1 + u) for time: from almost pure noise, where u is in the hundreds, the
+    first step in u is too long for an average of its ends to mean anything. Euler's step is the same in both.
     """
     _check_shapes(x_t, eps=eps, eps_s=eps_s)
-    x_s, _ = euler_step(x_t, (eps + eps_s) / 2, alpha_bar_t, alpha_bar_s)
-    a_t = float(alpha_bar_t)
-    return x_s, (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    if variable == "u":
+        return euler_step(x_t, (eps + eps_s) / 2, a_t, a_s)[0], x0
+    if variable != "sigma":
+        raise ValueError(f"variable is {variable!r}; allowed: 'u' or 'sigma'")
+    below, _ = euler_step(x_t, eps, a_t, a_s)  # what eps_s was asked about
+    x0_s = (below - sqrt(1 - a_s) * eps_s) / sqrt(a_s)
+    scale_t, scale_s = (1 / (sqrt(a) + sqrt(1 - a)) for a in (a_t, a_s))  # to the flow's own coordinates
+    dsigma = scale_s * sqrt(1 - a_s) - scale_t * sqrt(1 - a_t)
+    return (scale_t * x_t + dsigma * (eps - x0 + eps_s - x0_s) / 2) / scale_s, x0
 
 
 def dpm_solver_pp_2m_step(
@@ -276,6 +288,15 @@ class Moment(NamedTuple):
         return self.step / self.steps
 
 
+class ByLevel(NamedTuple):
+    """A denoiser of one that is told the level instead of the timestep, as those of mixtures are."""
+
+    eps: Callable[[Tensor, float], Tensor]  # (x_t, alpha_bar) -> the noise in x_t
+
+    def at(self, x_t: Tensor, moment: Moment) -> Tensor:
+        return self.eps(x_t, moment.alpha_bar)
+
+
 class Walk(NamedTuple):
     """What a step of a walk may use beside x_t, eps and its two levels."""
 
@@ -283,6 +304,7 @@ class Walk(NamedTuple):
     noise: Callable[[], Tensor]  # the noise of this step, drawn when asked for
     before: Sequence[tuple[Tensor, float]]  # x0 and alpha_bar_t of the last two steps, the last one first
     eps_at: Callable[[Tensor], Tensor]  # the denoiser's answer to a state at level s: one more evaluation
+    time: str  # in which slopes are averaged, see `heun_step`
 
 
 def _ddim(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
@@ -302,7 +324,7 @@ def _heun(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple
     x_s, x0 = euler_step(x_t, eps, a_t, a_s)
     if a_s == 1:  # there is no noise left to predict
         return x_s, x0
-    return heun_step(x_t, eps, a_t, a_s, walk.eps_at(x_s))
+    return heun_step(x_t, eps, a_t, a_s, walk.eps_at(x_s), walk.time)
 
 
 def _2m(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
@@ -361,7 +383,7 @@ class Step(NamedTuple):
 def trajectory(
     denoiser: Denoiser,
     x_t: Tensor,
-    schedule: NoiseSchedule,
+    schedule: NoiseSchedule | FlowSchedule,
     num_inference_steps: int,
     sampler: str = "ddim",
     eta: float = 0.0,
@@ -380,7 +402,7 @@ def trajectory(
     """
     _check_sampler(sampler)
     transitions = schedule.transitions(num_inference_steps, spacing, steps_offset, SAMPLERS[sampler].previous)
-    return walk(denoiser, x_t, transitions, sampler, eta, noise)
+    return walk(denoiser, x_t, transitions, sampler, eta, noise, schedule.time)
 
 
 def walk(
@@ -390,8 +412,12 @@ def walk(
     sampler: str = "ddim",
     eta: float = 0.0,
     noise: NoiseSource | None = None,
+    time: str = "u",
 ) -> Iterator[Step]:
-    """`trajectory` along given transitions, for example `schedules.path` of a finer grid than the table's."""
+    """`trajectory` along given transitions, for example `schedules.path` of a finer grid than the table's.
+
+    time: in which "heun" averages slopes, "u" or "sigma"; `trajectory` takes the schedule's.
+    """
     _check_sampler(sampler)
     _check_eta(eta)
     if eta != 0 and sampler != "ddim":
@@ -403,16 +429,16 @@ def walk(
         )
     for transition in transitions:
         _levels(transition.alpha_bar_t, transition.alpha_bar_s)
-    return _walk(denoiser, x_t, transitions, sampler, eta, noise)
+    return _walk(denoiser, x_t, transitions, sampler, eta, noise, time)
 
 
-def _walk(denoiser, x_t, transitions, sampler, eta, noise) -> Iterator[Step]:
+def _walk(denoiser, x_t, transitions, sampler, eta, noise, time) -> Iterator[Step]:
     ask, step, steps = _Asked(denoiser), SAMPLERS[sampler].step, len(transitions)
     before: list[tuple[Tensor, float]] = []
     for index, (t, s, a_t, a_s) in enumerate(transitions):
         now, then = Moment(index, steps, t, a_t), Moment(index + 1, steps, s, a_s)
         eps = ask(x_t, now)
-        more = Walk(eta, partial(_drawn, noise, index, x_t), before, partial(ask, moment=then))
+        more = Walk(eta, partial(_drawn, noise, index, x_t), before, partial(ask, moment=then), time)
         x_s, x0 = step(x_t, eps, a_t, a_s, more)
         before = [(x0, a_t), *before[:1]]
         yield Step(index, t, s, a_t, a_s, x_t, eps, x0, x_s, ask.nfe)

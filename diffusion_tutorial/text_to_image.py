@@ -222,8 +222,8 @@ class TextToImage:
     def _rule(self, guidance, guidance_scale: float, prompt, negatives, several) -> Rule:
         if several and not set(several) <= set(getattr(guidance, "branches", ())):
             raise ValueError(
-                f"negatives has {len(several)} texts; allowed: with a rule in guidance that has the branches "
-                f"{', '.join(several)}, such as SeveralNegatives, got {guidance!r}"
+                f"guidance is {guidance!r}; allowed with {len(several)} negatives: a rule that has the branches "
+                f"{', '.join(several)}, such as SeveralNegatives"
             )
         if guidance is None:
             if negatives is not None:

@@ -3,20 +3,18 @@
 const COPY = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M9 9h10.5v11.5H9zM15 9V3.5H4.5V15H9"/></svg>';
 const DONE = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M4.5 12.8l5 5L19.5 6.5"/></svg>';
 
-// What scrolls sideways can be reached with the keyboard.
-function makeScrollable() {
-  const wide = ".bd-article :is(div.formula, pre, .pst-scrollable-table-container)";
-  const found = [...document.querySelectorAll(wide)].filter((e) => e.tabIndex < 0 && e.scrollWidth > e.clientWidth + 1);
-  for (const element of found) {
-    element.tabIndex = 0;
-    if (!element.matches("pre")) element.setAttribute("role", "group");
-    if (element.matches(".formula")) element.setAttribute("aria-label", "formula, scrolls sideways");
+// What scrolls sideways can be reached with the keyboard; looked at when it comes near the window, not before.
+const near = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    if (!isIntersecting || target.tabIndex >= 0 || target.scrollWidth <= target.clientWidth + 1) continue;
+    target.tabIndex = 0;
+    if (!target.matches("pre")) target.setAttribute("role", "group");
+    if (target.matches(".formula")) target.setAttribute("aria-label", "formula, scrolls sideways");
   }
-}
-
-// Names that speech and eyes agree on.
-function nameControls() {
-  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
+}, { rootMargin: "400px 0px" });
+function makeScrollable() {
+  near.disconnect();
+  for (const e of document.querySelectorAll(".bd-article :is(div.formula, pre, .pst-scrollable-table-container)")) near.observe(e);
 }
 
 // A button that copies a block of code, made when a pointer or the keyboard comes to it.
@@ -46,7 +44,37 @@ function closeMenus(event) {
   }
 }
 
-nameControls();
+// The switch "reading | with all code": remembered, on every chapter.
+function showCode(all) {
+  document.documentElement.dataset.code = all ? "all" : "";
+  for (const fold of document.querySelectorAll("details.dt-code")) fold.open = all;
+}
+
+for (const choice of document.querySelectorAll(".dt-switch input")) {
+  const all = choice.value === "all";
+  if (localStorage.getItem("code") === "all" && all) {
+    choice.checked = true;
+    showCode(true);
+  }
+  choice.addEventListener("change", () => {
+    localStorage.setItem("code", choice.value);
+    showCode(all);
+  });
+}
+
+// A link to what lies in a fold opens it.
+function openTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  let folded = false;
+  for (let node = target.parentElement; node; node = node.parentElement) {
+    if (node instanceof HTMLDetailsElement && !node.open) folded = node.open = true;
+  }
+  if (folded) target.scrollIntoView();
+}
+openTarget();
+addEventListener("hashchange", openTarget);
+
 document.addEventListener("pointerover", offerCopy, { passive: true });
 document.addEventListener("focusin", offerCopy);
 document.addEventListener("click", closeMenus);
@@ -54,6 +82,17 @@ document.addEventListener("keydown", closeMenus);
 const idle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work, 200));
 addEventListener("load", () => idle(makeScrollable));
 addEventListener("resize", () => idle(makeScrollable));
+
+// Search, when it is opened.
+for (const input of document.querySelectorAll("#pst-search-dialog input, .dt-search-page input")) {
+  const open = () => import("./search.mjs").then(({ attach }) => attach(input));
+  if (input.closest(".dt-search-page")) {
+    input.value = new URLSearchParams(location.search).get("q") ?? "";
+    open().then((show) => show());
+  } else {
+    input.addEventListener("focus", () => open().then((show) => show()), { once: true });
+  }
+}
 
 // The table of systems, on the one page that has it.
 if (document.querySelector("[data-landscape]")) import("./landscape.mjs");

@@ -251,8 +251,11 @@ def test_several_negatives_in_sample(model):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"negatives": ["blue"]}, "negatives has 1 texts; allowed: with a rule in guidance"),
-        ({"negatives": ["blue"] * 3, "guidance": g.SeveralNegatives(3.0, (1, 1))}, "negatives has 3 texts"),
+        ({"negatives": ["blue"]}, "guidance is None; allowed with 1 negatives: a rule"),
+        (
+            {"negatives": ["blue"] * 3, "guidance": g.SeveralNegatives(3.0, (1, 1))},
+            "allowed with 3 negatives",
+        ),
         ({"guidance": g.SeveralNegatives(3.0, (1.0, 1.0)), "negatives": ["blue"]}, "guidance is SeveralNeg"),
         ({"guidance": g.SeveralNegatives(3.0, (1.0,))}, "guidance is SeveralNegatives"),
         ({"negatives": "blue", "guidance": g.SeveralNegatives(3.0, (1.0,))}, "negatives is 'blue'; allowed"),
