@@ -122,11 +122,15 @@ class Fact:
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence's class. commercial: "yes", "capped" (to a size of company, users or seats), "no" or "unknown"."""
+    """A licence's class. commercial: "yes", "capped" (to a size of company, users or seats), "no" or "unknown".
+
+    condition: under what it holds, in a few words of ours, or None.
+    """
 
     name: str
     commercial: str
     fact: Fact
+    condition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -363,12 +367,15 @@ def _licences(data: Mapping, known: Mapping[str, Source]) -> dict[str, Licence]:
     found = {}
     for name, entry in data["licences"].items():
         where = f"licences.{name}"
-        _keys(where, entry, {"commercial"}, {"source", "excerpt", "unverified", "note"})
+        _keys(where, entry, {"commercial"}, {"condition", "source", "excerpt", "unverified", "note"})
         commercial = entry["commercial"]
         if commercial not in COMMERCIAL:
             raise ValueError(f"{where}: {allowed('commercial', commercial, ', '.join(COMMERCIAL))}")
-        fact = {key: value for key, value in entry.items() if key != "commercial"} | {"value": commercial}
-        found[name] = Licence(name, commercial, _fact(where, "commercial", fact, known))
+        if commercial == "capped" and not entry.get("condition"):
+            raise ValueError(f"{where}.condition is missing; a capped licence says by what")
+        fact = {key: entry[key] for key in ("source", "excerpt", "unverified", "note") if key in entry}
+        fact = _fact(where, "commercial", fact | {"value": commercial}, known)
+        found[name] = Licence(name, commercial, fact, entry.get("condition"))
     return found
 
 

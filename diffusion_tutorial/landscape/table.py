@@ -64,6 +64,8 @@ def _row(system: System, found: dict | None, liked: tuple[Board, Place] | None) 
         "liked": None,
         "computed": None,
     }
+    if system.licence and system.licence.condition:
+        row["commercial"]["condition"] = system.licence.condition
     if system.uncounted:
         row["uncounted"] = system.uncounted
     if liked:
@@ -221,7 +223,8 @@ def one_as_text(system: System, found: dict | None) -> str:
         if fact.note and fact.state == "verified":
             lines.append(f"    note: {fact.note}")
     if system.licence:
-        lines += [f"commercial use: {system.commercial}", f"    {system.licence.fact.provenance()}"]
+        condition = f", {system.licence.condition}" if system.licence.condition else ""
+        lines += [f"commercial use: {system.commercial}{condition}", f"    {system.licence.fact.provenance()}"]
         if system.licence.fact.excerpt:
             lines.append(f"    “{system.licence.fact.excerpt}”")
     if system.reported:
@@ -345,7 +348,9 @@ def _html_row(row: dict) -> str:
 
 def _html_sources(row: dict) -> str:
     entries = [_html_fact(TITLES[field], fact) for field, fact in row["facts"].items()]
-    entries.append(_html_fact("commercial use", row["commercial"]))
+    use = row["commercial"]
+    said = f"{use['value']}, {use['condition']}" if "condition" in use else use["value"]
+    entries.append(_html_fact("commercial use", use | {"value": said}))
     for fact in row["reported"]:
         unit = f" {UNITS[fact['what']]}" if UNITS[fact["what"]] else ""
         said = f"{fact['value']:g}{unit}: {fact['setting']}, said by {_by(fact['by'])}"

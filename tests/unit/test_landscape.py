@@ -208,6 +208,11 @@ ONLY_THE_PROGRAM = {  # what a schema cannot say: the part, the change, and what
         "sd-1.licence",
     ),
     "counted, and a reason why not": (("systems", "sd-1", "uncounted"), "it was too late", "sd-1"),
+    "a cap that does not say by what": (
+        ("licences", "Krea 2 Community License"),
+        {"commercial": "capped", "unverified": "so it is said"},
+        "condition",
+    ),
     "a licence that nobody has": (("licences", "Beerware"), {"commercial": "unknown"}, "Beerware"),
     "a system on a board that is not listed": (
         ("boards", "arena-2026-08-24", "places", 0, "system"),
