@@ -65,6 +65,7 @@ def _assemble(
         predicts=components[family.scheduler].config.get("prediction_type", "epsilon"),
         schedule=schedule,
         device=device,
+        upcasts=family.upcasts,
         max_rows=min(max(rows, 2), 64),
         decode_rows=min(max(rows // 8, 1), 8),
     )

@@ -196,6 +196,8 @@ def test_zero_terminal_snr_is_named_when_sampled(folder):
     file.write_text(json.dumps(config))
     with pytest.raises(ZeroTerminalSNRError):
         load(folder, device="cpu").sample("red", num_inference_steps=2)
+    file.write_text(json.dumps({**config, "prediction_type": "v_prediction"}))
+    assert load(folder, device="cpu").sample("red", num_inference_steps=2).trajectory[0].alpha_bar_t == 0
 
 
 @pytest.mark.parametrize("name", ["unet", "vae/config.json", "text_encoder/model.safetensors",
