@@ -350,11 +350,6 @@ SPACED = (
     Setting("dpm++2m", 0.0, 10, 1.0, "trailing"),
     *(Setting(sampler, 0.0, 5, 3.0, "trailing") for sampler in ("ddim", "dpm++2m")),
     *(Setting(sampler, 0.0, 10, 1.0, "karras") for sampler in ("ddim", "dpm++2m")),
-    *(
-        Setting(sampler, 0.0, 20, 1.0, spacing)
-        for spacing in ("trailing", "karras")
-        for sampler in ("ddim", "dpm++2m")
-    ),
 )
 
 

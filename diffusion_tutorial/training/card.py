@@ -145,6 +145,7 @@ Everything in a picture is known by construction, so what the model does can be 
 
 ```python
 from diffusion_tutorial import load
+
 load().sample("a large shiny red sphere on a green floor").pil()[0]
 ```
 
