@@ -493,8 +493,7 @@ class Interval:
     def __post_init__(self):
         if not 0 <= self.start <= self.stop <= 1:
             raise ValueError(
-                f"(start, stop) is ({self.start!r}, {self.stop!r}); "
-                "allowed: 0 <= start <= stop <= 1"
+                f"(start, stop) is ({self.start!r}, {self.stop!r}); allowed: 0 <= start <= stop <= 1"
             )
 
     @property

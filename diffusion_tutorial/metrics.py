@@ -323,8 +323,7 @@ def _readings(name: str, values: Tensor | Sequence[int]) -> np.ndarray:
     r = torch.as_tensor(values).detach().cpu()
     if r.ndim != 1 or len(r) == 0 or r.is_floating_point():
         raise ValueError(
-            f"{name} is {r.dtype} of shape {tuple(r.shape)}; "
-            "allowed: a non-empty vector of integers"
+            f"{name} is {r.dtype} of shape {tuple(r.shape)}; allowed: a non-empty vector of integers"
         )
     return r.numpy()
 

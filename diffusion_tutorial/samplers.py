@@ -500,8 +500,7 @@ def _check_eta(eta: float) -> None:
 def _check_order(a_t: float, a_s: float) -> None:
     if a_s < a_t:
         raise ValueError(
-            f"alpha_bar_s is {a_s!r}; "
-            f"allowed: at least alpha_bar_t = {a_t!r} where noise is added"
+            f"alpha_bar_s is {a_s!r}; allowed: at least alpha_bar_t = {a_t!r} where noise is added"
         )
     _check_noisy(a_t)
 
@@ -515,8 +514,7 @@ def _check_shapes(x_t: Tensor, **others: Tensor | None) -> None:
     for name, other in others.items():
         if other is not None and other.shape != x_t.shape:
             raise ValueError(
-                f"{name}.shape is {tuple(other.shape)}; "
-                f"allowed: that of x_t, {tuple(x_t.shape)}"
+                f"{name}.shape is {tuple(other.shape)}; allowed: that of x_t, {tuple(x_t.shape)}"
             )
 
 

@@ -3,13 +3,18 @@
 The forward process keeps x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, with alpha_bar_t the
 product of 1 - beta over the timesteps 0 ... t (Ho et al. 2020, eq. 4). The table is computed in float64;
 diffusers computes it in float32, so the two agree to about 1e-6.
+
+`NoiseSchedule` is such a table, `FlowSchedule` the levels of a straight-line flow, in the same coordinates and with
+the same methods.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -58,8 +63,7 @@ class NoiseSchedule:
             raise ValueError(f"betas.shape is {tuple(betas.shape)}; allowed: a non-empty vector")
         if not ((betas > 0) & (betas <= 1)).all() or (betas[:-1] == 1).any():
             raise ValueError(
-                f"betas is {betas.min():g} to {betas.max():g}; "
-                "allowed: in (0, 1), the last one in (0, 1]"
+                f"betas is {betas.min():g} to {betas.max():g}; allowed: in (0, 1), the last one in (0, 1]"
             )
         _check_spacing(spacing)
         _check_count("steps_offset", steps_offset, 0, len(betas) - 1)
@@ -108,8 +112,7 @@ class NoiseSchedule:
         betas, kind = config.get("trained_betas"), config.get("beta_schedule")
         if betas is None and kind is None and name:
             raise ValueError(
-                f"config is that of a {name} without a beta_schedule; "
-                "allowed: a chain of noise variances"
+                f"config is that of a {name} without a beta_schedule; allowed: a chain of noise variances"
             )
         n = config.get("num_train_timesteps", 1000)
         start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
@@ -128,8 +131,7 @@ class NoiseSchedule:
             schedule = cls.cosine(n, **options)
         else:
             raise ValueError(
-                f"beta_schedule is {kind!r}; "
-                "allowed: 'linear', 'scaled_linear' or 'squaredcos_cap_v2'"
+                f"beta_schedule is {kind!r}; allowed: 'linear', 'scaled_linear' or 'squaredcos_cap_v2'"
             )
         return schedule.with_zero_terminal_snr() if config.get("rescale_betas_zero_snr", False) else schedule
 
@@ -185,6 +187,10 @@ class NoiseSchedule:
         if not 0 <= t < len(self._levels):
             raise ValueError(f"t is {t!r}; allowed: in [0, {len(self._levels)})")
         return self._levels[int(t)]
+
+    def alpha_bars(self, t: Tensor) -> Tensor:
+        """alpha_bar at timesteps t, integers of any shape on the CPU: float64, same shape."""
+        return self._alphas_cumprod[t]
 
     def add_noise(self, x_0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
         """A draw of q(x_t | x_0) in one step, without walking the chain (Ho et al. 2020, eq. 4).
@@ -283,6 +289,184 @@ class NoiseSchedule:
         )
 
 
+@dataclass(frozen=True)
+class FlowSchedule:
+    """The noise levels of a straight-line flow, with the face of a `NoiseSchedule`, so that samplers take either.
+
+    A flow goes from the picture to the noise along x = (1 - sigma) x_0 + sigma eps, sigma from 0 to 1 (Liu et al.
+    2022; Esser et al. 2024). Divided by c = sqrt((1 - sigma)^2 + sigma^2) that is our x_t, at the level
+
+        alpha_bar = (1 - sigma)^2 / ((1 - sigma)^2 + sigma^2),
+
+    so a step of DDIM, or of Euler's method, from one level to the next is Euler's step in sigma on the flow. The
+    timestep t is the one that the network is told, num_train_timesteps times sigma, and need not be whole.
+
+    **Pure noise.** At sigma = 1, alpha_bar is 0, and there eps says nothing about x_0. Samplers ask for eps, so
+    their first step is taken a hair below: at sigma = 0.999, or half-way to the second level where that is nearer.
+    Two errors meet there. Pure noise, from which a walk starts, lacks the thousandth of a picture that x has at that
+    level; and in float32 the way from eps back to x_0 loses about 6e-8 / (1 - sigma) of x_t. Nearer to 1 the first
+    shrinks and the second grows. The network is asked about the level itself, and v or the velocity at sigma = 1
+    remain at hand for a step of one's own (`samplers.ddim_step_v`, `predictions`).
+
+    **Which time.** Methods of second order that average slopes depend on the variable they call time. Heun's method
+    and "euler-u2" work in u = sigma / (1 - sigma) and its square, where the first step from sigma = 0.999 is most of
+    the way: with few steps they are far off. DDIM, Euler's method and DPM-Solver++ are not affected.
+
+    Args:
+        shift: of the levels that a sampler visits, sigma -> shift sigma / (1 + (shift - 1) sigma), as diffusers'
+            option of that name; above 1 more of the steps are taken near pure noise.
+        num_train_timesteps: what sigma = 1 would have for its timestep, and the length of the table.
+        spacing: what `timesteps` uses unless told otherwise.
+
+    Raises ValueError for a shift that is not positive, fewer than two timesteps, an unknown spacing.
+    """
+
+    shift: float = 1.0
+    num_train_timesteps: int = 1000
+    spacing: str = "trailing"
+
+    SIGMA_MAX: ClassVar[float] = 0.999  # where a walk starts in place of 1
+    steps_offset: ClassVar[int] = 1  # level 0 is the picture itself: there is nothing to predict
+    final_alpha_cumprod: ClassVar[float] = 1.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "shift", _check_shift(self.shift))
+        _check_count("num_train_timesteps", self.num_train_timesteps, 2)
+        _check_spacing(self.spacing)
+
+    @classmethod
+    def from_config(cls, config: Mapping) -> FlowSchedule:
+        """The schedule that diffusers' FlowMatchEulerDiscreteScheduler with this config uses.
+
+        Raises ValueError for another class of scheduler and for options that bend the levels in other ways.
+        """
+        name = config.get("_class_name", "FlowMatchEulerDiscreteScheduler")
+        if name != "FlowMatchEulerDiscreteScheduler":
+            raise ValueError(f"scheduler is {name!r}; allowed: FlowMatchEulerDiscreteScheduler")
+        for key in (
+            "use_dynamic_shifting",
+            "shift_terminal",
+            "use_karras_sigmas",
+            "use_exponential_sigmas",
+            "use_beta_sigmas",
+            "invert_sigmas",
+            "stochastic_sampling",
+        ):
+            if config.get(key):
+                raise ValueError(f"scheduler {key} is {config[key]!r}; allowed: none")
+        return cls(config.get("shift", 1.0), config.get("num_train_timesteps", 1000))
+
+    # Levels
+
+    def sigma(self, t: float) -> float:
+        """The share of noise on the straight line at timestep t in [0, num_train_timesteps)."""
+        if not 0 <= t < self.num_train_timesteps:
+            raise ValueError(f"t is {t!r}; allowed: from 0 to below {self.num_train_timesteps}")
+        return float(t) / self.num_train_timesteps
+
+    def alpha_bar(self, t: float) -> float:
+        """(1 - sigma)^2 / ((1 - sigma)^2 + sigma^2) at timestep t in [0, num_train_timesteps)."""
+        sigma = self.sigma(t)
+        return (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2)
+
+    def alpha_bars(self, t: Tensor) -> Tensor:
+        """alpha_bar at timesteps t of any shape and dtype: float64, same shape."""
+        t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
+        if not ((t >= 0) & (t < self.num_train_timesteps)).all():
+            raise ValueError(f"t is {t.tolist()!r}; allowed: from 0 to below {self.num_train_timesteps}")
+        sigma = t / self.num_train_timesteps
+        return (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2)
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """(num_train_timesteps,) float64, alpha_bar at the whole timesteps; 1 at timestep 0."""
+        return self.alpha_bars(torch.arange(self.num_train_timesteps))
+
+    @property
+    def alphas(self) -> Tensor:
+        """(num_train_timesteps,) float64, alpha_bar over the one before; 1 at timestep 0."""
+        a = self.alphas_cumprod
+        return torch.cat([a[:1], a[1:] / a[:-1]])
+
+    @property
+    def betas(self) -> Tensor:
+        """(num_train_timesteps,) float64, 1 - alphas: the chain of noise variances with the same levels."""
+        return 1.0 - self.alphas
+
+    @property
+    def snr(self) -> Tensor:
+        """(num_train_timesteps,) float64, ((1 - sigma) / sigma)^2, infinite at timestep 0."""
+        a = self.alphas_cumprod
+        return a / (1.0 - a)
+
+    def add_noise(self, x_0: Tensor, eps: Tensor, t: float | Tensor) -> Tensor:
+        """sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps at timestep t or (B,) timesteps; x_0 and eps are (B, ...)."""
+        if x_0.shape != eps.shape:
+            raise ValueError(f"eps must have the shape of x_0, {tuple(x_0.shape)}, got {tuple(eps.shape)}")
+        alpha_bar = self.alpha_bars(t).reshape(-1, *[1] * (x_0.ndim - 1))
+        return alpha_bar.sqrt().to(x_0) * x_0 + (1 - alpha_bar).sqrt().to(x_0) * eps
+
+    # Which of the levels a sampler visits
+
+    def sigmas(
+        self, num_inference_steps: int, spacing: str | None = None, steps_offset: int | None = None
+    ) -> Tensor:
+        """(num_inference_steps,) float64, descending: the levels before the hair's breadth at sigma = 1.
+
+        "trailing" is 1, 1 - 1/n, ... 1/n, shifted: what diffusers' FLUX pipeline hands to its scheduler. "linspace"
+        is what the scheduler does when only the number of steps is given: even from its greatest level to its least,
+        then shifted; the least one is shifted already, so it is shifted twice. "leading" is
+        steps_offset, steps_offset + k, ... with k = num_train_timesteps // n, as in `NoiseSchedule.timesteps`, then
+        shifted; it begins well below pure noise, and a flow gains nothing from that.
+
+        Raises ValueError for steps outside [1, num_train_timesteps], an unknown spacing, an offset below 1.
+        """
+        spacing = self.spacing if spacing is None else spacing
+        offset = self.steps_offset if steps_offset is None else steps_offset
+        n, total = num_inference_steps, self.num_train_timesteps
+        _check_count("num_inference_steps", n, 1, total)
+        _check_count("steps_offset", offset, 1, total - 1)
+        _check_spacing(spacing)
+        if spacing == "leading":
+            ascending = torch.arange(n, dtype=torch.float64) * (total // n)
+            sigma = (ascending + min(offset, total - int(ascending[-1]))).flip(0) / total
+        elif spacing == "linspace":
+            sigma = torch.linspace(1.0, self._shifted(1 / total), n, dtype=torch.float64)
+        else:
+            sigma = torch.arange(n, 0, -1, dtype=torch.float64) / n
+        return self._shifted(sigma)
+
+    def timesteps(
+        self, num_inference_steps: int, spacing: str | None = None, steps_offset: int | None = None
+    ) -> Tensor:
+        """(num_inference_steps,) float64, descending: `sigmas` times num_train_timesteps, the first one below 1."""
+        sigma = self.sigmas(num_inference_steps, spacing, steps_offset)
+        if sigma[0] > self.SIGMA_MAX:
+            second = float(sigma[1]) if len(sigma) > 1 else 0.0
+            sigma[0] = max(self.SIGMA_MAX, (float(sigma[0]) + second) / 2)
+        return sigma * self.num_train_timesteps
+
+    def transitions(
+        self,
+        num_inference_steps: int,
+        spacing: str | None = None,
+        steps_offset: int | None = None,
+        previous: str = "grid",
+    ) -> tuple[Transition, ...]:
+        """The steps of a sampler, from the noisiest down: each ends where the next begins, the last at alpha_bar = 1.
+
+        previous, which tells a `NoiseSchedule` how DDIM strides through its table, makes no difference here.
+        """
+        if previous not in ("stride", "grid"):
+            raise ValueError(f"previous must be 'stride' or 'grid', got {previous!r}")
+        steps = self.timesteps(num_inference_steps, spacing, steps_offset).tolist()
+        ends = [*((s, self.alpha_bar(s)) for s in steps[1:]), (None, 1.0)]
+        return tuple(Transition(t, s, self.alpha_bar(t), a) for t, (s, a) in zip(steps, ends, strict=True))
+
+    def _shifted(self, sigma):
+        return self.shift * sigma / (self.shift * sigma + (1 - sigma))  # so written, 1 stays 1
+
+
 def path(alpha_bars: Sequence[float]) -> tuple[Transition, ...]:
     """Transitions through given levels, for denoisers that are asked about alpha_bar itself, as mixtures are.
 
@@ -292,6 +476,13 @@ def path(alpha_bars: Sequence[float]) -> tuple[Transition, ...]:
     if len(levels) < 2 or not all(0 < a <= 1 for a in levels):
         raise ValueError(f"alpha_bars is {levels!r}; allowed: at least two levels in (0, 1]")
     return tuple(Transition(t, s, t, s) for t, s in zip(levels, levels[1:], strict=False))
+
+
+def _check_shift(shift: float) -> float:
+    number = isinstance(shift, Real) and not isinstance(shift, bool)
+    if not number or not math.isfinite(shift) or shift <= 0:
+        raise ValueError(f"shift is {shift!r}; allowed: a finite number above 0")
+    return float(shift)
 
 
 def _check_spacing(spacing: str) -> None:

@@ -171,9 +171,7 @@ class TextToImage:
         )
         guidance_scale = check_number("guidance_scale", guidance_scale)
         check_choice("sampler", sampler, SAMPLERS)
-        eta = check_number("eta", eta, 0.0, 1.0)
-        seed = check_integer("seed", seed, 0, 2**32 - 1)
-        num_images = check_integer("num_images", num_images, 1)
+        seed, num_images, eta = check_run(seed, num_images, eta)
         if spacing is not None:
             check_choice("spacing", spacing, SPACINGS)
         if eta and sampler != "ddim":
@@ -305,6 +303,15 @@ class TextToImage:
             raise PromptError(
                 f"{name} is {shown!r}, {tokens - marks} tokens; allowed: at most {limit - marks} tokens"
             )
+
+
+def check_run(seed: object, num_images: object, eta: object) -> tuple[int, int, float]:
+    """What every kind of run takes. Raises ValueError that names the argument, its value and what is allowed."""
+    return (
+        check_integer("seed", seed, 0, 2**32 - 1),
+        check_integer("num_images", num_images, 1),
+        check_number("eta", eta, 0.0, 1.0),
+    )
 
 
 def step_bar(steps, count: int):

@@ -27,7 +27,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from diffusion_tutorial import load
+from diffusion_tutorial import NoiseSchedule, load
 from diffusion_tutorial.errors import allowed
 from diffusion_tutorial.still_life.captions import WORDS
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
@@ -38,6 +38,7 @@ SMALL = 256  # tensors of so many numbers or fewer stay in float32
 STORAGE = ("float32", "float16", "int8")
 GRAPHS = ("text_encoder", "unet", "decoder")
 HALF = dict.fromkeys(GRAPHS, "float16")
+VERSION = 2  # of the manifest; playground/src/engine.mjs reads this one
 
 
 class TextEncoder(nn.Module):
@@ -52,7 +53,7 @@ class TextEncoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """x_t (B, 4, 16, 16), timesteps (B,) float32, states (B, L, D) -> eps (B, 4, 16, 16)."""
+    """x_t (B, 4, 16, 16), timesteps (B,) float32, states (B, L, D) -> what it predicts, (B, 4, 16, 16)."""
 
     def __init__(self, unet):
         super().__init__()
@@ -150,7 +151,7 @@ def graphs(storage: Mapping[str, str] = HALF) -> dict[str, onnx.ModelProto]:
         "unet": (
             UNet(adapter.unet),
             {"x_t": x, "t": torch.full((2,), 500.0), "states": torch.zeros(2, length, states)},
-            "eps",
+            "output",
         ),
         "decoder": (Decoder(adapter.vae), {"latents": x}, "pictures"),
     }
@@ -158,9 +159,13 @@ def graphs(storage: Mapping[str, str] = HALF) -> dict[str, onnx.ModelProto]:
     return {name: with_stored_weights(proto, storage[name]) for name, proto in made.items()}
 
 
-def description() -> dict:
-    """What the page has to know of the model beside its graphs."""
-    model = load("still-life")
+def description(model=None) -> dict:
+    """What the page has to know of the model (by default Still Life) beside its graphs.
+
+    The noise levels are the model's own, to the last bit of float64; prediction is what its network predicts, by
+    diffusers' name, as playground/src/predictions.mjs reads it.
+    """
+    model = model or load("still-life")
     tokenizer, schedule = model.adapter.tokenizer, model.schedule
     return {
         "latent_shape": list(model.latent_shape),
@@ -172,15 +177,18 @@ def description() -> dict:
             "words": {word: tokenizer(word).input_ids[1] for word in WORDS},
         },
         "attributes": {name: list(values) for name, values in ATTRIBUTES.items()},
-        "schedule": {
-            "beta_schedule": "scaled_linear",
-            "beta_start": 0.00085,
-            "beta_end": 0.012,
-            "num_train_timesteps": schedule.num_train_timesteps,
-            "steps_offset": schedule.steps_offset,
-            "spacing": schedule.spacing,
-            "set_alpha_to_one": schedule.final_alpha_cumprod == 1,
-        },
+        "prediction": model.adapter.predicts.name,
+        "schedule": levels(schedule),
+    }
+
+
+def levels(schedule: NoiseSchedule) -> dict:
+    """A schedule as playground/src/schedule.mjs reads it."""
+    return {
+        "alphas_cumprod": schedule.alphas_cumprod.tolist(),
+        "final_alpha_cumprod": float(schedule.final_alpha_cumprod),
+        "spacing": schedule.spacing,
+        "steps_offset": schedule.steps_offset,
     }
 
 
@@ -206,7 +214,7 @@ def write(folder: Path, storage: Mapping[str, str] = HALF) -> dict:
         path = f"{stem}-{digest[:12]}.{kind}"
         (fresh / path).write_bytes(data)
         files.append({"name": name, "path": path, "bytes": len(data), "sha256": digest})
-    manifest = {"version": 1, "files": files, **description()}
+    manifest = {"version": VERSION, "files": files, **description()}
     (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)

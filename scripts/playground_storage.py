@@ -52,8 +52,8 @@ class Graph(nn.Module):
     def forward(self, x: Tensor, t: Tensor, encoder_hidden_states: Tensor, return_dict: bool = False):
         t = torch.as_tensor(t, dtype=torch.float32).expand(len(x))
         feeds = {"x_t": x, "t": t, "states": encoder_hidden_states}
-        (eps,) = self.session.run(None, {name: value.numpy() for name, value in feeds.items()})
-        return (torch.from_numpy(eps),)
+        (output,) = self.session.run(None, {name: value.numpy() for name, value in feeds.items()})
+        return (torch.from_numpy(output),)
 
 
 def differences(one: Tensor, other: Tensor) -> dict:

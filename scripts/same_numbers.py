@@ -118,6 +118,7 @@ def pipelines() -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     wrap = getattr(checkpoints, "wrap", None) or TextToImage.from_pipeline  # its name until c790ea8
 
     for kind, arguments in PIPELINES.items():
+
         def run(kind=kind, arguments=arguments):
             model = wrap(random_pipeline(3, kind=kind))
             return model.sample("a red sphere", seed=7, num_images=2, **arguments).latents
@@ -127,7 +128,12 @@ def pipelines() -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     import diffusers
 
     def predicts_v():
-        chain = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+        chain = {
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "steps_offset": 1,
+        }
         scheduler = diffusers.DDIMScheduler(prediction_type="v_prediction", clip_sample=False, **chain)
         model = wrap(random_pipeline(3, scheduler=scheduler))
         return model.sample("a red sphere", seed=7, num_images=2, num_inference_steps=4).latents
@@ -143,6 +149,7 @@ def planes() -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     schedule = NoiseSchedule.linear()
     levels = dict(enumerate(schedule.alphas_cumprod.tolist()))
     for sampler in ("ddpm", "ddpm-large", "ddim", "euler", "euler-u2", "heun", "dpm++2m", "dpm++3m"):
+
         def run(sampler=sampler):
             noise = step_noise((64, 2), 7) if SAMPLERS[sampler].stochastic else None
             start = gaussian((64, 2), 7).double()

@@ -117,8 +117,7 @@ def _load_cascade(names: Sequence, device, dtype, offload) -> TextToImage:
     placed = place(sources[0], device, wanted, offload, more=sources[1:])
     first = build(sources[0].complete(), " + ".join(s.name for s in sources), device, wanted, placed)
     first.upscalers = tuple(
-        pipeline_of(s, components(s.complete(), device, wanted, placed), device, placed)
-        for s in sources[1:]
+        pipeline_of(s, components(s.complete(), device, wanted, placed), device, placed) for s in sources[1:]
     )
     return first
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from .. import noise as noise_
 from ..errors import PromptError, UnsupportedModelError, allowed, check_integer, check_number
 from ..samplers import Step
-from ..text_to_image import OPTIONS, Samples, TextToImage
+from ..text_to_image import OPTIONS, Samples, TextToImage, check_run
 from .adapters import decode_latents, encode_pictures
 from .families import Family
 
@@ -52,7 +52,14 @@ class PipelineModel(TextToImage):
     """
 
     def __init__(
-        self, pipeline, family: Family, name: str = "pipeline", *, check_prompt=None, device=None, upscalers=()
+        self,
+        pipeline,
+        family: Family,
+        name: str = "pipeline",
+        *,
+        check_prompt=None,
+        device=None,
+        upscalers=(),
     ):
         self.pipeline, self.family, self.upscalers = pipeline, family, tuple(upscalers)
         self.name, self.check_prompt, self.kind = name, check_prompt, type(pipeline).__name__
@@ -179,9 +186,7 @@ class PipelineModel(TextToImage):
         start = time.perf_counter()
         prompts = self._prompts(prompt)
         negatives = self._negatives(negative_prompt, len(prompts))
-        seed = check_integer("seed", seed, 0, 2**32 - 1)
-        num_images = check_integer("num_images", num_images, 1)
-        eta = check_number("eta", eta, 0.0, 1.0)
+        seed, num_images, eta = check_run(seed, num_images, eta)
         loop = f"with {self.kind}: None, it runs its own loop ({type(self.scheduler).__name__})"
         for name, value in {
             "sampler": sampler,

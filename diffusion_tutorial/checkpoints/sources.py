@@ -318,6 +318,7 @@ def verify(folder: str | os.PathLike) -> None:
 
 # --- the Hub ---
 
+
 class Hub(Folder):
     """A repository of the Hub: its small files at once, its weights when `complete` is called."""
 
@@ -454,5 +455,3 @@ def _hub_errors(repo: str, offline: bool):
             f"name_or_path is {repo!r}, and the Hub did not answer ({type(error).__name__}); "
             f"allowed without a connection: {FORMS.replace('a Hub id', 'a cached Hub id')}"
         ) from None
-
-

@@ -119,13 +119,14 @@ def settings() -> list[Setting]:
     return plan
 
 
-def draw(model, setting: Setting) -> Many:
+def draw(model, setting: Setting, chunk: int = 125) -> Many:
     """N pictures of a setting."""
     several = len(setting.negatives) > 1
     return sample_many(
         model,
         [setting.prompt] * setting.n,
         NOISE,
+        chunk,
         num_inference_steps=STEPS,
         guidance=setting.rule,
         negative_prompt=None if several or not setting.negatives else setting.negatives[0],

@@ -84,8 +84,7 @@ def order(steps: Sequence[int], errors: Tensor, confidence: float = 0.95, resamp
         or not (e.sum(1) > 0).all()
     ):
         raise ValueError(
-            f"errors is of shape {tuple(e.shape)}; "
-            f"allowed: ({len(steps)}, N) with N >= 1 and positive means"
+            f"errors is of shape {tuple(e.shape)}; allowed: ({len(steps)}, N) with N >= 1 and positive means"
         )
     n = e.shape[1]
     drawn = (uniform((resamples, n), 0) * n).long().clamp(max=n - 1)

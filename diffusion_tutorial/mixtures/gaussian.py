@@ -55,14 +55,12 @@ class GaussianMixture:
         spread, basis = torch.linalg.eigh(c)
         if (spread < -1e-12 * (1 + spread.abs().max())).any():
             raise ValueError(
-                f"covs is of an eigenvalue of {spread.min().item():.3g}; "
-                "allowed: positive semidefinite"
+                f"covs is of an eigenvalue of {spread.min().item():.3g}; allowed: positive semidefinite"
             )
         labels = torch.arange(len(w)) if labels is None else torch.as_tensor(labels)
         if labels.shape != w.shape or labels.min() < 0 or len(labels.unique()) != labels.max() + 1:
             raise ValueError(
-                f"labels is {labels.tolist()!r}; "
-                f"allowed: {len(w)} integers that use 0 ... C - 1"
+                f"labels is {labels.tolist()!r}; allowed: {len(w)} integers that use 0 ... C - 1"
             )
         self.weights, self.means, self.covs, self.labels = w / w.sum(), m, c, labels.long()
         self._spread, self._basis = spread.clamp(min=0), basis
@@ -217,8 +215,7 @@ class GaussianMixture:
         variance = self._variance(a)
         if (variance <= 0).any():
             raise ValueError(
-                "covs is singular; "
-                "allowed: positive definite ones for a density at alpha_bar = 1"
+                "covs is singular; allowed: positive definite ones for a density at alpha_bar = 1"
             )
         u = self._whitened(x, a)
         log_normaliser = self.weights.log() - 0.5 * (2 * torch.pi * variance).log().sum(1)
@@ -276,8 +273,7 @@ def sliced_wasserstein(
     """
     if x.ndim != 2 or len(x) == 0 or projections < 1:
         raise ValueError(
-            f"(x.shape, projections) is ({tuple(x.shape)}, {projections}); "
-            "allowed: (N, D) and 1 or more"
+            f"(x.shape, projections) is ({tuple(x.shape)}, {projections}); allowed: (N, D) and 1 or more"
         )
     directions = gaussian((projections, x.shape[1]), seed).double()
     total = 0.0
@@ -306,8 +302,7 @@ def _line(name: str, x: Tensor) -> Tensor:
         x = x[:, 0]
     if x.ndim != 1 or len(x) == 0:
         raise ValueError(
-            f"{name} is of shape {tuple(x.shape)}; "
-            "allowed: samples on the line, (N,) or (N, 1) with N >= 1"
+            f"{name} is of shape {tuple(x.shape)}; allowed: samples on the line, (N,) or (N, 1) with N >= 1"
         )
     return x.sort().values
 

@@ -20,7 +20,6 @@ _TITLE = 9  # points of a title's letters
 _RESAMPLE = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
 
 
-
 def to_pil(images, scale: int = 1, resample: str = "lanczos") -> list[Image.Image]:
     """Pictures of any kind to a list of RGB pictures, enlarged `scale` times by "nearest" or "lanczos".
 

@@ -124,7 +124,9 @@ def commit() -> str:
     """
     try:
         name = _git("rev-parse", "--short=10", "HEAD").strip()
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude){RESULTS}/*.json")
+        changed = _git(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude){RESULTS}/*.json"
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return f"{name}-dirty" if changed.strip() else name

@@ -104,7 +104,9 @@ class NoisyClassifier(nn.Module):
         """The most likely value (B,) int64 an attribute."""
         t = torch.as_tensor(t).expand(len(x_t))
         parts = [self(x, s) for x, s in zip(x_t.split(batch), t.split(batch))]
-        return Read({name: torch.cat([part[name].argmax(1) for part in parts]) for name in ATTRIBUTES}, ATTRIBUTES)
+        return Read(
+            {name: torch.cat([part[name].argmax(1) for part in parts]) for name in ATTRIBUTES}, ATTRIBUTES
+        )
 
 
 def _waves(t: Tensor) -> Tensor:

@@ -60,9 +60,7 @@ def draw(
     model, captions: Sequence[str | None], steps: int, scale: float, seed: int, chunk: int = 125
 ) -> Tensor:
     """(N, 3, 64, 64) pictures, one a caption, by DDIM. Picture i has the same noise whatever the chunk."""
-    return sample_many(
-        model, captions, seed, chunk, num_inference_steps=steps, guidance_scale=scale
-    ).images
+    return sample_many(model, captions, seed, chunk, num_inference_steps=steps, guidance_scale=scale).images
 
 
 def reconstruct(model, pictures: Tensor, chunk: int = 100) -> Tensor:

@@ -1,6 +1,6 @@
 """`accelerate launch -m diffusion_tutorial.training`: from nothing, or from the shipped weights, to a Still Life folder.
 
-Stages: autoencoder, decoder, denoiser, judge, classifier, export. A stage that was stopped goes on where it was; one
+Stages: autoencoder, decoder, denoiser, flow, judge, classifier, export. A stage that was stopped goes on where it was; one
 that is finished is not repeated. Everything lies under --out.
 """
 
@@ -21,18 +21,18 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from diffusion_tutorial.results import machine
+from diffusion_tutorial.results import commit, machine
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
 from diffusion_tutorial.still_life.scenes import sample_scenes
 
-from . import autoencoder, data, denoiser
+from . import autoencoder, data, denoiser, flow
 from .classifier import classifier_loss
-from .export import export
+from .export import export, export_flow
 from .judge import judge_loss
 from .loop import Schedule, fit, minutes_spent
 
-STAGES = ("autoencoder", "decoder", "denoiser", "judge", "classifier", "export")
+STAGES = ("autoencoder", "decoder", "denoiser", "flow", "judge", "classifier", "export")
 
 
 class Run:
@@ -41,6 +41,7 @@ class Run:
     def __init__(self, config: dict, out: Path, init: Path | None, accelerator: Accelerator):
         self.config, self.out, self.init, self.accelerator = config, out, init, accelerator
         self.device = accelerator.device
+        self.commit = commit()  # of the code that runs, which later edits do not change
 
     def pictures(self):
         c = self.config["data"]
@@ -67,6 +68,7 @@ class Run:
                 "torch": torch.__version__,
                 "date": datetime.date.today().isoformat(),
                 "init": "shipped" if self.init else "scratch",
+                "commit": self.commit,
             }
             with open(self.out / "stages.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -122,6 +124,25 @@ class Run:
         self._save(unet, "unet")
         self._save(text_encoder, "text_encoder")
 
+    def flow(self) -> None:
+        """From the denoiser's U-Net and text encoder: this run's, or the shipped ones. Only the U-Net is trained."""
+        start = self.out if (self.out / "unet").exists() else self.init
+        if start is None:
+            raise FileNotFoundError(
+                f"{self.out / 'unet'} is not there; allowed: the stage denoiser before flow, or --init shipped"
+            )
+        pictures, labels = self.pictures()
+        latents = self._latents(pictures) * json.loads((self.out / "scaling_factor.json").read_text())
+        set_seed(self.config["seed"])
+        tokenizer = denoiser.load_tokenizer(self.out / "tokenizer")
+        unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", torch_dtype=torch.float32)
+        text_encoder.requires_grad_(False)
+        c = self.config["flow"]
+        loss_fn = flow.flow_loss(latents, labels, tokenizer, c["drop"], c["sparse"], c["shift"])
+        self._fit("flow", denoiser.TextToNoise(unet, text_encoder), loss_fn, len(labels))
+        self._save(unet, "unet-flow")
+
     def judge(self) -> None:
         c = self.config["data"]
         pictures, labels = data.pictures(
@@ -166,6 +187,8 @@ class Run:
     def export(self) -> None:
         if self.accelerator.is_main_process:
             export(self.out, self.out / "model")
+            if (self.out / "unet-flow").exists():
+                export_flow(self.out, self.out / "model-flow")
 
     def scale(self, latents) -> float:
         """The factor that brings the latents to unit variance (Rombach et al. 2022, appendix G)."""
@@ -175,12 +198,13 @@ class Run:
         """Latents of every picture and its mirror image, encoded once and kept on disk beside the scale."""
         place = self.out / "latents.safetensors"
         if self.accelerator.is_main_process and not place.exists():
-            vae = AutoencoderTiny.from_pretrained(self.out / "vae-joint").to(
-                memory_format=torch.channels_last
-            )
-            latents = autoencoder.encode_all(vae, pictures)
+            own = (self.out / "vae-joint").exists() or self.init is None
+            source = self.out / "vae-joint" if own else self.init / "vae"
+            vae = AutoencoderTiny.from_pretrained(source, torch_dtype=torch.float32)
+            latents = autoencoder.encode_all(vae.to(memory_format=torch.channels_last), pictures)
+            scale = self.scale(latents) if own else vae.config.scaling_factor
+            (self.out / "scaling_factor.json").write_text(json.dumps(scale))
             save_file({"latents": latents}, place)
-            (self.out / "scaling_factor.json").write_text(json.dumps(self.scale(latents)))
         self.accelerator.wait_for_everyone()
         return load_file(place)["latents"]
 

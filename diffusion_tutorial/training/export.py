@@ -8,9 +8,16 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderTiny,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from . import flow
 from .denoiser import SCHEDULER
 
 
@@ -39,6 +46,22 @@ def export(run: Path, folder: Path) -> None:
     for name in ("judge.safetensors", "classifier.safetensors", "classifier-clean.safetensors"):
         if (run / name).exists():
             shutil.copyfile(run / name, fresh / name)
+    _settle(fresh, folder)
+
+
+def export_flow(run: Path, folder: Path) -> None:
+    """run/unet-flow and its scheduler's config, replacing `folder` whole; all else the flow takes from the classic."""
+    run, folder = Path(run), Path(folder)
+    fresh = folder.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    unet = UNet2DConditionModel.from_pretrained(run / "unet-flow", torch_dtype=torch.float16)
+    unet.save_pretrained(fresh / "unet", safe_serialization=True)
+    FlowMatchEulerDiscreteScheduler(**flow.SCHEDULER).save_pretrained(fresh / "scheduler")
+    _settle(fresh, folder)
+
+
+def _settle(fresh: Path, folder: Path) -> None:
+    """The last touches to a folder that was written, its sums, and the move to where it belongs."""
     for file in fresh.rglob("*.safetensors"):
         file.chmod(0o644)
     for file in fresh.rglob("config.json"):  # where the run lay is nobody's business

@@ -11,11 +11,25 @@ export const ATTRIBUTES = {
 
 const GLUE = ["a", "an", "the", "object", "on", "in", "front", "of", "before", "with", "and", "floor", "wall"];
 export const WORDS = [...new Set([...GLUE, ...Object.values(ATTRIBUTES).flat()])];
+// What stands between words: white space and the marks of a sentence, those of Chinese too.
+const BETWEEN = "\\s.,;:!?…\"“”„'‘’()，。、；：！？（）";
+const APART = new RegExp(`[${BETWEEN}]+`);
+const WORD = new RegExp(`[^${BETWEEN}]+`, "g");
 const CUTOFF = 0.5;
+
+/** The words of a text, in small letters, without punctuation. */
+export function wordsOf(text) {
+  return text.toLowerCase().split(APART).filter(Boolean);
+}
+
+/** The text with each word `from` (in small letters) replaced; the rest stays as it was written. */
+export function replaceWord(text, from, to) {
+  return text.replace(WORD, (word) => (word.toLowerCase() === from ? to : word));
+}
 
 /** The words of `text` outside the vocabulary, each once: [{ word, nearest }], nearest up to three known ones. */
 export function unknownWords(text) {
-  return [...new Set(split(text))].filter((word) => !WORDS.includes(word)).map((word) => ({ word, nearest: nearest(word) }));
+  return [...new Set(wordsOf(text))].filter((word) => !WORDS.includes(word)).map((word) => ({ word, nearest: nearest(word) }));
 }
 
 /** The caption that names the attributes in `said`, such as { shape: "cube", floor: "green" }, in standard order. */
@@ -34,7 +48,7 @@ export function caption(said) {
 export function parse(text) {
   const [unknown] = unknownWords(text);
   if (unknown) throw new RangeError(`text has the unknown word ${unknown.word}`);
-  const words = split(text);
+  const words = wordsOf(text);
   const said = {};
   words.forEach((here, k) => {
     const after = words[k + 1];
@@ -42,10 +56,6 @@ export function parse(text) {
     else for (const key of ["shape", "colour", "size", "material"]) if (ATTRIBUTES[key].includes(here)) said[key] = here;
   });
   return said;
-}
-
-function split(text) {
-  return text.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
 function article(word) {

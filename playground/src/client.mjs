@@ -1,10 +1,10 @@
 // The page's side of the worker: one client, and so one worker and one download, for all elements of a page.
 
+import { nameOf } from "./lane.mjs";
 import { isCached } from "./store.mjs";
+import { unable } from "./wasm.mjs";
 
 const KEPT = 48; // results, so that going back to a setting costs nothing
-// (module (func (result v128) i32.const 0 i8x16.splat)): does this browser run WebAssembly with SIMD?
-const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11);
 
 const clients = new Map();
 
@@ -17,21 +17,12 @@ export function clientFor(manifest) {
 /** Why the model cannot run here at all, or "". */
 export function obstacle() {
   if (typeof Worker !== "function") return "this browser has no workers";
-  if (typeof WebAssembly !== "object" || !wasmRuns()) return "this browser does not run WebAssembly, or not the kind that the model needs";
-  return "";
+  return unable();
 }
 
 /** True if the reader asks pages to save data. */
 export function savesData() {
   return Boolean(navigator.connection?.saveData) || matchMedia("(prefers-reduced-data: reduce)").matches;
-}
-
-function wasmRuns() {
-  try {
-    return WebAssembly.validate(SIMD);
-  } catch {
-    return false;
-  }
 }
 
 /**
@@ -50,6 +41,7 @@ export class Client extends EventTarget {
     this.phase = "idle";
     this.received = this.total = 0;
     this.reason = "";
+    this.blocked = false; // it failed for a reason that another try will not change
   }
 
   /** True if the model is kept in this browser from an earlier visit. */
@@ -147,6 +139,7 @@ export class Client extends EventTarget {
     const jobs = [...this.#jobs.values()];
     this.#jobs.clear();
     this.reason = code === "cancelled" ? "" : message;
+    this.blocked = code === "blocked";
     this.#set(code === "cancelled" ? "idle" : "failed");
     for (const job of jobs) {
       job.over = true;
@@ -158,10 +151,6 @@ export class Client extends EventTarget {
     this.phase = phase;
     this.dispatchEvent(new Event("change"));
   }
-}
-
-function nameOf({ request, film }) {
-  return JSON.stringify([request, Boolean(film)]);
 }
 
 function replay({ lane, film }, key, on) {

@@ -86,7 +86,7 @@ async function request(url, options) {
     if (options.signal?.aborted) throw new DownloadError("cancelled", "the download was cancelled");
     throw new DownloadError("network", "the network did not answer");
   }
-  if (!response.ok) throw new DownloadError("status", `the server answered ${response.status} for ${nameOf(url)}`);
+  if (!response.ok) throw new DownloadError("status", `the server answered ${response.status} for ${fileOf(url)}`);
   return response;
 }
 
@@ -122,12 +122,12 @@ function checked(manifest, url) {
     Number.isInteger(file.bytes) &&
     /^[0-9a-f]{64}$/.test(file.sha256);
   if (!Array.isArray(manifest?.files) || manifest.files.length === 0 || !manifest.files.every(fits)) {
-    throw new DownloadError("manifest", `${nameOf(url)} is not a list of files with bytes and sha256`);
+    throw new DownloadError("manifest", `${fileOf(url)} is not a list of files with bytes and sha256`);
   }
   return manifest;
 }
 
-function nameOf(url) {
+function fileOf(url) {
   return new URL(url).pathname.split("/").pop();
 }
 

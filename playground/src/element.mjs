@@ -88,7 +88,7 @@ export class DiffusionPlayground extends HTMLElement {
     if (!this.#downloads) return;
     const { offer, download, trouble, meter, bytes, promise, load, stopLoad, spoken } = this.#parts;
     const phase = this.#client?.phase ?? "absent";
-    const wrong = phase === "absent" ? "this build of the page has no model" : obstacle();
+    const wrong = phase === "absent" ? "this build of the page has no model" : obstacle() || (this.#client.blocked ? this.#client.reason : "");
     const at = this.shadowRoot.activeElement;
     const loading = ["loading", "starting"].includes(phase);
     offer.hidden = Boolean(wrong) || !["idle", "failed"].includes(phase);

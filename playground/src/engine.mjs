@@ -1,14 +1,16 @@
 // The engine: Still Life on onnxruntime's WebAssembly. The mirror of TextToImage.sample: the same request gives the
 // same picture as in Python. It knows nothing of pages and workers.
 
-import { ruleOf } from "./guidance.mjs";
+import { allowed, checkChoice } from "./errors.mjs";
+import { guided, ruleOf } from "./guidance.mjs";
 import { gaussian } from "./noise.mjs";
+import { PREDICTIONS } from "./predictions.mjs";
 import { SAMPLERS, walk } from "./samplers.mjs";
 import { NoiseSchedule } from "./schedule.mjs";
 import { encode } from "./tokenizer.mjs";
 
 const DECODE_ROWS = 8; // pictures a call of the decoder
-const STEPS = 1000;
+const VERSION = 2; // of the manifest
 
 /**
  * @param manifest what playground/export.py wrote
@@ -16,6 +18,7 @@ const STEPS = 1000;
  * @param ort onnxruntime-web's module; by default the one among the files, checked like all of them
  */
 export async function createEngine({ manifest, files, ort = null }) {
+  if (manifest.version !== VERSION) throw new RangeError(allowed("the model's version", manifest.version, `${VERSION}; reload the page`));
   const addresses = ort ? [] : await runtimeAddresses(files);
   try {
     const [program, mjs, wasm] = addresses;
@@ -42,7 +45,8 @@ class Engine {
     this.Tensor = Tensor;
     this.shape = manifest.latent_shape;
     this.numbers = this.shape.reduce((product, size) => product * size, 1);
-    this.schedule = NoiseSchedule.fromConfig({ ...manifest.schedule, timestep_spacing: manifest.schedule.spacing });
+    this.schedule = NoiseSchedule.fromManifest(manifest.schedule);
+    this.prediction = PREDICTIONS[checkChoice("the model's prediction", manifest.prediction, Object.keys(PREDICTIONS))];
   }
 
   /**
@@ -54,28 +58,20 @@ class Engine {
   async *trajectory(request) {
     const { prompt, negativePrompt = "", numInferenceSteps = 20, sampler = "ddim", eta = 0, spacing } = request;
     const { seed = 0, numImages = 1, guidance = { rule: "classifier_free", scale: 4 } } = request;
-    if (!Number.isInteger(numInferenceSteps) || numInferenceSteps < 1 || numInferenceSteps > STEPS) {
-      throw new RangeError(`numInferenceSteps must be an integer in [1, ${STEPS}], got ${numInferenceSteps}`);
-    }
-    if (!Object.hasOwn(SAMPLERS, sampler)) throw new RangeError(`sampler must be one of ${Object.keys(SAMPLERS).join(", ")}, got ${sampler}`);
+    const { previous } = SAMPLERS[checkChoice("sampler", sampler, Object.keys(SAMPLERS))];
+    const transitions = this.schedule.transitions(numInferenceSteps, spacing, undefined, previous);
     const rule = ruleOf(guidance);
     const texts = { uncond: "", cond: prompt, neg: negativePrompt };
     const states = {};
     for (const [branch, text] of Object.entries(texts)) {
       states[branch] = await this.#encode(text, branch === "neg" ? "negativePrompt" : "prompt");
     }
-    const transitions = this.schedule.transitions(numInferenceSteps, spacing, undefined, SAMPLERS[sampler].previous);
-    const order = new Map(transitions.map(({ t }, k) => [t, k]));
-    let nfe = 0;
-    const denoiser = async (x, t) => {
-      const { needs, map } = rule(order.get(t), numInferenceSteps);
-      nfe += needs.length;
-      return map(await this.#predict(x, t, needs, states, numImages), numImages);
-    };
+    const predict = (x, moment, branches) => this.#predict(x, moment, branches, states, numImages);
+    const denoiser = guided(rule, predict, numImages);
     const start = gaussian(numImages, this.numbers, seed);
     const noise = (index) => gaussian(numImages, this.numbers, seed, index + 1);
     for await (const step of walk(denoiser, start, transitions, sampler, eta, noise)) {
-      yield { index: step.index, t: step.t, x_t: step.xT, x0: step.x0, x_s: step.xS, nfe };
+      yield { index: step.index, t: step.t, x_t: step.xT, x0: step.x0, x_s: step.xS, nfe: denoiser.nfe };
     }
   }
 
@@ -99,23 +95,25 @@ class Engine {
   }
 
   /** One call of the U-Net for all branches: eps by branch. */
-  async #predict(x, t, needs, states, count) {
-    const rows = needs.length * count;
+  async #predict(x, { t, alphaBar }, branches, states, count) {
+    const rows = branches.length * count;
     const many = new Float32Array(rows * this.numbers);
     const words = states.cond.length;
     const told = new Float32Array(rows * words);
-    needs.forEach((branch, k) => {
-      many.set(x, k * x.length);
+    const given = this.prediction.networkInput(x, alphaBar);
+    branches.forEach((branch, k) => {
+      many.set(given, k * x.length);
       for (let row = 0; row < count; row++) told.set(states[branch], (k * count + row) * words);
     });
     const { length } = this.manifest.tokens;
-    const { eps } = await this.sessions.unet.run({
+    const { output } = await this.sessions.unet.run({
       x_t: this.#tensor(many, [rows, ...this.shape]),
       t: this.#tensor(new Float32Array(rows).fill(t), [rows]),
       states: this.#tensor(told, [rows, length, words / length]),
     });
-    const found = Object.fromEntries(needs.map((branch, k) => [branch, eps.data.slice(k * x.length, (k + 1) * x.length)]));
-    eps.dispose();
+    const part = (k) => output.data.slice(k * x.length, (k + 1) * x.length);
+    const found = Object.fromEntries(branches.map((branch, k) => [branch, this.prediction.toEps(part(k), x, alphaBar)]));
+    output.dispose();
     return found;
   }
 

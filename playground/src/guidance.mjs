@@ -1,6 +1,8 @@
 // Guidance: the mirror of diffusion_tutorial/guidance.py. One function a rule, over typed arrays of equal length, and
 // `ruleOf`, which says which predictions a rule needs. A scale of 1 is the conditional model, as everywhere here.
 
+import { allowed, checkChoice } from "./errors.mjs";
+
 /** eps_uncond + s (eps_cond - eps_uncond) (Ho and Salimans 2022, eq. 6, with s = w + 1). */
 export function classifierFree(uncond, cond, scale) {
   return uncond.map((e, k) => e + scale * (cond[k] - e));
@@ -39,47 +41,74 @@ export function perpendicularNegative(uncond, pos, neg, scale, weight = 1, rows 
 }
 
 const RULES = {
-  conditional: () => ({ needs: ["cond"], map: ({ cond }) => cond }),
-  unconditional: () => ({ needs: ["uncond"], map: ({ uncond }) => uncond }),
+  conditional: () => always(["cond"], ({ cond }) => cond),
+  unconditional: () => always(["uncond"], ({ uncond }) => uncond),
   classifier_free: ({ scale }) => between("uncond", scale),
   negative_prompt: ({ scale }) => between("neg", scale),
-  three_branch: ({ lambdaPos, lambdaNeg }) => ({
-    needs: ["uncond", "cond", "neg"],
-    map: ({ uncond, cond, neg }) => threeBranch(uncond, cond, neg, number("lambdaPos", lambdaPos), number("lambdaNeg", lambdaNeg)),
-  }),
-  perp_neg: ({ scale, weight = 1 }) => ({
-    needs: ["uncond", "cond", "neg"],
-    map: ({ uncond, cond, neg }, rows) => perpendicularNegative(uncond, cond, neg, number("scale", scale), number("weight", weight), rows),
-  }),
+  three_branch: ({ lambdaPos, lambdaNeg }) => {
+    number("lambdaPos", lambdaPos);
+    number("lambdaNeg", lambdaNeg);
+    return always(["uncond", "cond", "neg"], ({ uncond, cond, neg }) => threeBranch(uncond, cond, neg, lambdaPos, lambdaNeg));
+  },
+  perp_neg: ({ scale, weight = 1 }) => {
+    number("scale", scale);
+    number("weight", weight);
+    return always(["uncond", "cond", "neg"], ({ uncond, cond, neg }, _, rows) => perpendicularNegative(uncond, cond, neg, scale, weight, rows));
+  },
 };
 
 /**
  * A rule from plain data: { rule: "classifier_free", scale } and so on, see RULES; with start and stop, fractions of the
  * run, it holds while start <= step / steps < stop, and elsewhere data.outside does, by default the prompt's prediction
- * alone. `map` takes the predictions of `rows` pictures, one picture after the other, by default of one.
- * @returns {(step: number, steps: number) => { needs: string[], map: (predictions, rows?: number) => ArrayLike<number> }}
+ * alone.
+ *
+ *   needs(moment)                           the branches that it needs at a step (samplers.mjs says what a moment is)
+ *   map(predictions, moment, rows = 1)      their map to one eps, of `rows` pictures, one picture after the other
+ *
+ * @returns {{ needs: (moment) => string[], map: (predictions, moment, rows?: number) => ArrayLike<number> }}
  */
 export function ruleOf(data) {
-  if (!Object.hasOwn(RULES, data?.rule)) {
-    throw new RangeError(`guidance.rule must be one of ${Object.keys(RULES).join(", ")}, got ${data?.rule}`);
+  const { start = 0, stop = 1, outside: other = { rule: "conditional" } } = data ?? {};
+  checkChoice("guidance.rule", data?.rule, Object.keys(RULES));
+  checkChoice("guidance.outside.rule", other.rule, Object.keys(RULES));
+  if (!(0 <= start && start <= stop && stop <= 1)) {
+    throw new RangeError(allowed("guidance.start and stop", `${start} and ${stop}`, "0 <= start <= stop <= 1"));
   }
-  const { start = 0, stop = 1, outside: other = { rule: "conditional" } } = data;
-  if (!(0 <= start && start <= stop && stop <= 1)) throw new RangeError(`start and stop must obey 0 <= start <= stop <= 1, got ${start} and ${stop}`);
-  if (!Object.hasOwn(RULES, other.rule)) throw new RangeError(`guidance.outside must be a rule of ${Object.keys(RULES).join(", ")}, got ${other.rule}`);
-  const inside = RULES[data.rule](data);
-  const outside = RULES[other.rule](other);
-  return (step, steps) => (start <= step / steps && step / steps < stop ? inside : outside);
+  const [inside, outside] = [RULES[data.rule](data), RULES[other.rule](other)];
+  const at = ({ step, steps }) => (start <= step / steps && step / steps < stop ? inside : outside);
+  return {
+    needs: (moment) => at(moment).needs(moment),
+    map: (predictions, moment, rows = 1) => at(moment).map(predictions, moment, rows),
+  };
+}
+
+/**
+ * The denoiser of a run of `rows` pictures: what the rule needs at a moment, predicted together, mapped to one eps.
+ * predict: (x, moment, branches) => { branch: eps }, or a promise of it. `denoiser.nfe` counts the predictions so far.
+ */
+export function guided(rule, predict, rows = 1) {
+  const denoiser = async (x, moment) => {
+    const branches = rule.needs(moment);
+    denoiser.nfe += branches.length;
+    return rule.map(await predict(x, moment, branches), moment, rows);
+  };
+  denoiser.nfe = 0;
+  return denoiser;
+}
+
+/** A rule that needs the same at every step. */
+function always(branches, map) {
+  return { needs: () => branches, map };
 }
 
 /** From one prediction towards the prompt's; at scale 1 and 0 one of the two is enough. */
 function between(base, scale) {
   number("scale", scale);
   if (scale === 1) return RULES.conditional();
-  if (scale === 0) return { needs: [base], map: (predictions) => predictions[base] };
-  return { needs: [base, "cond"], map: (predictions) => classifierFree(predictions[base], predictions.cond, scale) };
+  if (scale === 0) return always([base], (predictions) => predictions[base]);
+  return always([base, "cond"], (predictions) => classifierFree(predictions[base], predictions.cond, scale));
 }
 
 function number(name, value) {
-  if (!Number.isFinite(value)) throw new RangeError(`guidance.${name} must be a finite number, got ${value}`);
-  return value;
+  if (!Number.isFinite(value)) throw new RangeError(allowed(`guidance.${name}`, value, "a finite number"));
 }

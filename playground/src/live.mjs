@@ -1,31 +1,32 @@
 // The live part of a playground: settings, pictures, and the run that leads from the ones to the others. A change of
 // any setting ends the run in progress; a picture and its label are replaced together, so a label never stands under
-// a picture that was made with other settings.
+// a picture that was made with other settings. Where no new picture can be made, the last one stays under its own label.
 
-import { unknownWords } from "./captions.mjs";
-import { CONTROLS } from "./controls.mjs";
+import { unknownWords, wordsOf } from "./captions.mjs";
+import { makeControl } from "./controls.mjs";
 import { h } from "./dom.mjs";
-import { makeField } from "./fields.mjs";
 import { PRESETS } from "./presets.mjs";
+import { SETTINGS } from "./settings.mjs";
 import { Tile } from "./tile.mjs";
-import { prompt, sentence } from "./words.mjs";
+import { prompt, sentence, text } from "./words.mjs";
 
 const QUIET_MS = 70; // of no change before a run starts
 
 /** Fill `root` with a preset's controls and pictures. say: speaks a sentence to those who cannot see. */
 export function mount(name, root, say, client) {
-  const { defaults, top, controls, more, groups } = PRESETS[name];
+  const { defaults, top, controls, more, groups, keeps = [] } = PRESETS[name];
   const settings = { ...defaults };
-  const fields = {};
+  const made = {}; // controls by the name of their setting
   const tiles = new Map();
   const rows = new Map(); // by the title of their group
   let job = null;
   let timer = 0;
-  let failed = false;
+  let undone = false; // these settings have no picture yet, and no run is making it
 
   const state = h("p", { class: "note" });
   const way = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Steps of the sampler" });
   const stop = h("button", { type: "button", hidden: true, onclick: stopOrGo });
+  const kept = root.getRootNode().querySelector("slot[name=kept]"); // pictures to compare with, made beforehand
   build();
   run();
   return { cancel: () => job?.cancel() };
@@ -33,8 +34,8 @@ export function mount(name, root, say, client) {
   function build() {
     const make = (field) => {
       const key = field === "sentence" ? "prompt" : field;
-      fields[field] = makeField(field, CONTROLS[field], settings[key], (value) => set(key, value), { prompt, sentence });
-      return fields[field].root;
+      made[field] = makeControl(field, SETTINGS[field], settings[key], (value) => set(key, value), { prompt, sentence, text });
+      return made[field].root;
     };
     const above = h("div", { class: "fields top", role: "group", "aria-label": "Main settings" }, ...top.map(make));
     const below = h("div", { class: "fields", role: "group", "aria-label": "Other settings" }, ...controls.map(make));
@@ -49,7 +50,6 @@ export function mount(name, root, say, client) {
       rows.set(title, row);
       stage.append(h("div", { class: "group" }, title ? h("p", { class: "name" }, title) : null, row));
     }
-    const kept = root.getRootNode().querySelector("slot[name=kept]"); // pictures to compare with, made beforehand
     if (kept) stage.prepend(kept);
     const bar = h("div", { class: "bar" }, state, way, stop);
     const beside = shown.length === 1 && shown[0].columns === 1;
@@ -59,7 +59,7 @@ export function mount(name, root, say, client) {
   }
 
   function set(key, value) {
-    if (settings[key] === value && !failed) return;
+    if (settings[key] === value && !undone) return;
     settings[key] = value;
     adjust();
     job?.cancel();
@@ -68,29 +68,30 @@ export function mount(name, root, say, client) {
   }
 
   function adjust() {
+    if (kept) kept.hidden = keeps.some((key) => settings[key] !== defaults[key]);
     const shown = groups(settings);
-    const lanes = shown.flatMap((group) => group.lanes.map(({ key }) => key));
+    const keys = shown.flatMap((group) => group.lanes.map(({ key }) => key));
     for (const [title, row] of rows) row.parentElement.hidden = !shown.some((group) => group.title === title);
-    for (const { title, columns, lanes: made } of shown) {
-      for (const lane of made) {
+    for (const { title, columns, lanes } of shown) {
+      for (const lane of lanes) {
         if (tiles.has(lane.key)) continue;
         const tile = new Tile(lane.request.numImages, columns);
         tiles.set(lane.key, tile);
         rows.get(title).append(tile.root);
       }
     }
-    for (const [key, { root }] of tiles) root.hidden = !lanes.includes(key);
-    fields.start?.disable(settings.method === "free");
-    fields.stop?.disable(settings.method === "free");
-    fields.weight?.disable(settings.formula !== "both" && settings.formula !== "guessed");
-    fields.eta?.disable(settings.sampler !== "ddim" && settings.other !== "ddim");
+    for (const [key, { root }] of tiles) root.hidden = !keys.includes(key);
+    made.start?.disable(settings.method === "free");
+    made.stop?.disable(settings.method === "free");
+    made.weight?.disable(settings.formula !== "both" && settings.formula !== "guessed");
+    made.eta?.disable(settings.sampler !== "ddim" && settings.other !== "ddim");
   }
 
   function stopOrGo() {
     if (!job) return run();
     job.cancel();
     clearTimeout(timer);
-    return rest("Stopped.", "Run");
+    return give("Stopped.", "Run");
   }
 
   /** No run is in progress. */
@@ -102,28 +103,34 @@ export function mount(name, root, say, client) {
     stop.hidden = !button;
   }
 
-  /** False, with the reason under the text, if the prompt has words that the model does not know. */
-  function wordsAreKnown() {
-    let good = true;
-    for (const field of ["prompt", "negative"]) {
-      const wrong = unknownWords(settings[field] ?? "");
-      const nearest = wrong.some((word) => word.nearest.length) ? " Nearest: " : "";
-      const message = wrong.length ? `It does not know ${wrong.map(({ word }) => `“${word}”`).join(" and ")}.${nearest}` : "";
-      fields[field]?.complain(message, wrong);
+  /** No run will make the picture of these settings; what is on show stays. */
+  function give(text, button) {
+    undone = true;
+    for (const tile of tiles.values()) tile.rest();
+    rest(text, button);
+  }
+
+  /** Why these words make no picture, or ""; the reason stands under each text too. */
+  function wrongWords() {
+    const reasons = ["prompt", "negative"].map((name) => {
+      const said = settings[name] ?? "";
+      const unknown = unknownWords(said);
+      const empty = name === "prompt" && wordsOf(said).length === 0;
+      const nearest = unknown.some((word) => word.nearest.length) ? " Nearest: " : "";
+      const named = unknown.length ? `It does not know ${unknown.map(({ word }) => `“${word}”`).join(" and ")}.${nearest}` : "";
+      const message = empty ? "It is empty. Say what to draw, such as “a red sphere”." : named;
+      made[name]?.complain(message, unknown);
       if (message) say(message);
-      good &&= !message;
-    }
-    return good;
+      return empty ? "the prompt is empty" : message && "a word is not known";
+    });
+    return reasons.find(Boolean) ?? "";
   }
 
   function run() {
     job?.cancel();
-    failed = !wordsAreKnown();
-    if (failed) {
-      for (const tile of tiles.values()) tile.clear();
-      rest("No picture: a word is not known.", "");
-      return;
-    }
+    const wrong = wrongWords();
+    if (wrong) return give(`No new picture: ${wrong}.`, "");
+    undone = false;
     const lanes = groups(settings).flatMap((group) => group.lanes);
     const wanted = lanes.filter((lane) => !tiles.get(lane.key).shows(lane));
     for (const lane of wanted) tiles.get(lane.key).expect(lane);
@@ -153,12 +160,10 @@ export function mount(name, root, say, client) {
           say(`Done. ${wanted.slice(0, 3).map((lane) => `${lane.label ? `${lane.label}: ` : ""}${lane.text}`).join(". ")}`);
         },
         error: ({ message }) => {
-          failed = true;
-          for (const lane of wanted) tiles.get(lane.key).clear();
-          rest(`No picture: ${message}`, "Try again");
+          give(`No new picture: ${message}`, "Try again");
           say(state.textContent);
         },
-        stopped: () => rest("Stopped.", "Run"),
+        stopped: () => give("Stopped.", "Run"),
       },
       !still,
     );

@@ -1,11 +1,12 @@
 // The preset "mixture": points in the plane flow under a sampler, over the exact density of the level that they have
 // reached. Everything is computed here, nothing is downloaded.
 
+import { makeControl } from "./controls.mjs";
 import { h } from "./dom.mjs";
-import { makeField } from "./fields.mjs";
 import { density, inside, ring } from "./mixture.mjs";
-import { CONTROLS, SAMPLERS } from "./controls.mjs";
 import { FIRST, positionAt, walk } from "./mixture-walk.mjs";
+import { SAMPLERS } from "./samplers.mjs";
+import { SETTINGS } from "./settings.mjs";
 
 const POINTS = 300;
 const REACH = 2.6; // of the plane shown, on each side of its middle
@@ -33,7 +34,7 @@ export function mount(_, root, say) {
   let frame = 0;
 
   const make = (name) => {
-    fields[name] = makeField(name, CONTROLS[name], settings[name], async (value) => {
+    fields[name] = makeControl(name, SETTINGS[name], settings[name], async (value) => {
       settings[name] = value;
       if ((await compute()) && !still()) begin();
     });
@@ -41,7 +42,7 @@ export function mount(_, root, say) {
   };
   const more = h("details", { class: "field wide" }, h("summary", {}, "More settings"), h("div", { class: "fields" }, make("spacing")));
   const controls = h("div", { class: "fields", role: "group", "aria-label": "Other settings" }, ...SHOWN.map(make), more);
-  const slider = makeField("step", { kind: "range", label: "Step", min: 0, max: settings.steps, step: 1 }, 0, (k) => {
+  const slider = makeControl("step", { kind: "range", label: "Step", min: 0, max: settings.steps, step: 1 }, 0, (k) => {
     pause();
     at = path.share[k];
     draw();
@@ -85,7 +86,7 @@ export function mount(_, root, say) {
     const where = settings.only === "all" ? "a blob" : "a blob that was asked for";
     const { nfe } = path;
     note.textContent = `${ends} of ${POINTS} points end within three standard deviations of ${where}; of points drawn from the data itself about ${expected} do. ${nfe} evaluations.`;
-    canvas.setAttribute("aria-label", `${POINTS} points on their way from noise to blobs on a circle: ${settings.steps} steps of ${SAMPLERS[settings.sampler]}. ${note.textContent}`);
+    canvas.setAttribute("aria-label", `${POINTS} points on their way from noise to blobs on a circle: ${settings.steps} steps of ${SAMPLERS[settings.sampler].title}. ${note.textContent}`);
     say(note.textContent);
     return true;
   }

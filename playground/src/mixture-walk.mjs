@@ -1,5 +1,6 @@
 // A walk of points from noise to blobs, and where they are between its steps.
 
+import { guided, ruleOf } from "./guidance.mjs";
 import { eps } from "./mixture.mjs";
 import { gaussian } from "./noise.mjs";
 import { SAMPLERS, walk as steps } from "./samplers.mjs";
@@ -18,23 +19,21 @@ export const FIRST = { sampler: "ddim", steps: 12, eta: 0, spacing: "trailing", 
 export async function walk({ sampler, steps: count, eta, spacing, seed, scale, points, blobs, wanted }) {
   const transitions = SCHEDULE.transitions(count, spacing, undefined, SAMPLERS[sampler].previous);
   const draw = (stream) => Float64Array.from(gaussian(points, 2, seed, stream));
-  const denoiser = (x, t) => {
-    const level = SCHEDULE.alphasCumprod[t];
-    const free = eps(blobs, x, level);
-    if (wanted.length === blobs.length) return free;
-    const asked = eps(wanted, x, level);
-    return free.map((e, k) => e + scale * (asked[k] - e));
-  };
-  const path = { levels: [], share: [], points: [draw(0)], x0: [], nfe: 0 };
+  const all = wanted.length === blobs.length;
+  const rule = ruleOf(all ? { rule: "unconditional" } : { rule: "classifier_free", scale });
+  const data = { uncond: blobs, cond: wanted };
+  const predict = (x, { alphaBar }, branches) => Object.fromEntries(branches.map((branch) => [branch, eps(data[branch], x, alphaBar)]));
+  const denoiser = guided(rule, predict);
+  const path = { levels: [], share: [], points: [draw(0)], x0: [] };
   for await (const step of steps(denoiser, path.points[0], transitions, sampler, eta, (index) => draw(index + 1))) {
     path.levels.push(step.alphaBarT);
     path.x0.push(step.x0);
     path.points.push(step.xS);
-    path.nfe = step.nfe;
   }
   path.levels.push(transitions.at(-1).alphaBarS);
   const angles = path.levels.map(angle);
   path.share = angles.map((a) => (angles[0] - a) / (angles[0] - angles.at(-1)));
+  path.nfe = denoiser.nfe;
   return path;
 }
 

@@ -1,19 +1,11 @@
 // What each preset asks: its controls, their first values, and the runs of the sampler that settings stand for. First
 // values are those of the notebooks' widgets.
 
-import { SAMPLERS } from "./controls.mjs";
+import { lane, share } from "./lane.mjs";
+import { SAMPLERS } from "./samplers.mjs";
 
 const PROMPT = "a large shiny red sphere on a green floor in front of a white wall";
 const FIRST = { prompt: PROMPT, negative: "", sampler: "ddim", steps: 20, eta: 0, spacing: "leading", scale: 4, seed: 7 };
-const COLUMNS = 5; // of the strips over scales
-const FREE = "Classifier-free";
-const INTERVAL = "The same, inside an interval of the run";
-
-/** 0 (nothing of the prompt), 1 (Bayes' rule) and then even ratios up to `largest`; as widgets/guidance.py. */
-export function scalesTo(largest, count = COLUMNS) {
-  const ratios = Array.from({ length: count - 2 }, (_, k) => Number((largest ** ((k + 1) / (count - 2))).toFixed(1)));
-  return [0, 1, ...ratios];
-}
 
 /**
  * defaults      first values of the settings
@@ -21,6 +13,8 @@ export function scalesTo(largest, count = COLUMNS) {
  *               "More settings"
  * groups        from settings to rows of lanes: { title, columns, lanes }. A lane has a key that stays the same while
  *               settings change, a label, and what it runs: settings, guidance rule, count, film
+ * keeps         names of the settings with which the pictures that stay beside the live ones were made; they are shown
+ *               while these have their first values, so that they never stand beside pictures of another prompt
  */
 export const PRESETS = {
   intro: {
@@ -41,7 +35,8 @@ export const PRESETS = {
     },
   },
   "few-steps": {
-    defaults: { ...FIRST, sampler: "ddim", other: "ddpm", steps: 10, film: true },
+    // A prompt that leaves much open, unguided: where everything is said and guided, both samplers agree from the start.
+    defaults: { ...FIRST, prompt: "a sphere", scale: 1, sampler: "ddim", other: "ddpm", steps: 10, film: true },
     top: ["steps"],
     controls: ["sampler", "other", "eta", "seed"],
     more: ["prompt", "scale", "spacing", "film"],
@@ -60,14 +55,19 @@ export const PRESETS = {
     top: ["largest"],
     controls: ["prompt", "seed"],
     more: ["method", "start", "stop", "steps"],
+    keeps: ["prompt", "seed", "steps"],
+    // The ends of the notebook's strips: nothing of the prompt, Bayes' rule, and one scale that the reader moves. The
+    // interval changes little at the first two.
     groups: (s) => {
       const within = { start: Math.min(s.start, s.stop), stop: Math.max(s.start, s.stop) };
-      const strip = (key, more) =>
-        scalesTo(s.largest).map((scale, k) => lane(`${key}-${k}`, `scale ${scale}`, s, { ...free(scale), ...more }));
-      const rows = { free: { title: FREE, lanes: strip("free", {}) }, interval: { title: INTERVAL, lanes: strip("interval", within) } };
-      return Object.entries(rows)
-        .filter(([method]) => s.method === "all" || s.method === method)
-        .map(([, row]) => ({ columns: COLUMNS, ...row }));
+      const inside = `scale ${s.largest}, from ${share(within.start)} to ${share(within.stop)} of the run`;
+      const moved = {
+        free: lane("free", `scale ${s.largest}`, s, free(s.largest)),
+        interval: lane("interval", inside, s, { ...free(s.largest), ...within }),
+      };
+      const shown = Object.keys(moved).filter((method) => s.method === "all" || s.method === method);
+      const ends = [0, 1].map((scale) => lane(`scale-${scale}`, `scale ${scale}`, s, free(scale)));
+      return [{ columns: 4, lanes: [...ends, ...shown.map((method) => moved[method])] }];
     },
   },
   "negative-prompts": {
@@ -94,44 +94,10 @@ export const PRESETS = {
   },
 };
 
-/** One run: what the engine's `trajectory` takes, and the sentence that says what it is. */
-function lane(key, label, s, guidance, { count = 1, film = false } = {}) {
-  const eta = s.sampler === "ddim" ? s.eta : 0;
-  const asksNegative = guidance.rule !== "classifier_free";
-  const request = {
-    prompt: s.prompt,
-    negativePrompt: asksNegative ? s.negative : "",
-    numInferenceSteps: s.steps,
-    sampler: s.sampler,
-    eta,
-    spacing: s.spacing,
-    seed: s.seed,
-    numImages: count,
-    guidance,
-  };
-  return { key, label, request, film, text: describe(request) };
-}
-
-/** The settings in one line, as the notebooks' widgets write it. */
-export function describe({ prompt, negativePrompt, numInferenceSteps, sampler, eta, spacing, seed, guidance }) {
-  const negative = negativePrompt ? `, not “${negativePrompt}”` : "";
-  const chance = eta ? `, eta ${eta}` : "";
-  const levels = spacing === "leading" ? "" : `, ${spacing}`;
-  const three = guidance.rule === "three_branch";
-  const scale = three ? `weights ${guidance.lambdaPos} and ${guidance.lambdaNeg}` : `guidance ${guidance.scale}`;
-  const kind = guidance.rule === "perp_neg" ? " by Perp-Neg" : "";
-  const within = guidance.stop === undefined ? "" : ` from ${share(guidance.start)} to ${share(guidance.stop)} of the run`;
-  return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}${kind}${within}, seed ${seed}`;
-}
-
-function share(x) {
-  return Number(x.toFixed(3));
-}
-
 function free(scale) {
   return { rule: "classifier_free", scale };
 }
 
 function title(s, sampler) {
-  return `${SAMPLERS[sampler]}${sampler === "ddim" && s.eta ? `, eta ${s.eta}` : ""}, ${s.steps} ${s.steps === 1 ? "step" : "steps"}`;
+  return `${SAMPLERS[sampler].title}${sampler === "ddim" && s.eta ? `, eta ${s.eta}` : ""}, ${s.steps} ${s.steps === 1 ? "step" : "steps"}`;
 }

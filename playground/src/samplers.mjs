@@ -1,16 +1,14 @@
-// Samplers: the mirror of diffusion_tutorial/samplers.py. One function a step, and `walk`, a generator over the steps.
-// Samples are typed arrays; results have the type of xT. Coefficients are doubles. Formulas and papers stand there.
+// Samplers: the mirror of diffusion_tutorial/samplers.py. One function a step, a table of methods, and `walk`, a
+// generator over the steps. Samples are typed arrays; results have the type of xT. Coefficients are doubles. Formulas
+// and papers stand there.
 
-export const SAMPLERS = {
-  ddpm: { stochastic: true, previous: "grid" },
-  "ddpm-large": { stochastic: true, previous: "grid" },
-  ddim: { stochastic: false, previous: "stride" },
-  euler: { stochastic: false, previous: "grid" },
-  "euler-u2": { stochastic: false, previous: "grid" },
-  heun: { stochastic: false, previous: "grid" },
-  "dpm++2m": { stochastic: false, previous: "grid" },
-  "dpm++3m": { stochastic: false, previous: "grid" },
-};
+import { allowed, checkChoice } from "./errors.mjs";
+
+/**
+ * What is known of a step before it is taken. `walk` makes it, once a step; denoisers and guidance rules read it.
+ * @typedef {{ step: number, steps: number, t: number, alphaBar: number }} Moment
+ * step counts from 0 to steps - 1; t is the timestep that the denoiser is asked about; alphaBar the level of its x.
+ */
 
 /** DDIM eq. 12 and 16: { xS, x0 }. eta in [0, 1]; noise is needed where sigma > 0. */
 export function ddimStep(xT, eps, aT, aS, eta = 0, noise = null) {
@@ -21,7 +19,7 @@ export function ddimStep(xT, eps, aT, aS, eta = 0, noise = null) {
 }
 
 export function ddimSigma(aT, aS, eta) {
-  if (!(eta >= 0 && eta <= 1)) throw new RangeError(`eta must lie in [0, 1], got ${eta}`);
+  if (!(eta >= 0 && eta <= 1)) throw new RangeError(allowed("eta", eta, "a number in [0, 1]"));
   return eta === 0 || aS === 1 ? 0 : eta * Math.sqrt(((1 - aS) / (1 - aT)) * (1 - aT / aS));
 }
 
@@ -82,34 +80,76 @@ export function dpmSolverPP3MStep(xT, eps, aT, aS, before = []) {
 }
 
 /**
+ * The methods, as diffusion_tutorial.samplers.SAMPLERS has them: title, stochastic (needs noise; DDIM does where eta > 0),
+ * previous (how the next level is chosen, see schedule.mjs) and `step`, from what `walk` knows of a step to { xS, x0 }:
+ *
+ *   xT, eps, aT, aS, eta
+ *   noise()      the step's noise
+ *   before       [{ x0, a }] of up to two steps before this one, the last one first
+ *   again(xS)    the denoiser's answer at the step's end, a second evaluation; a promise
+ */
+export const SAMPLERS = {
+  ddpm: { title: "DDPM, small variance", stochastic: true, previous: "grid", step: (k) => ddpm(k, "small") },
+  "ddpm-large": { title: "DDPM, large variance", stochastic: true, previous: "grid", step: (k) => ddpm(k, "large") },
+  ddim: { title: "DDIM", stochastic: false, previous: "stride", step: ddim },
+  euler: { title: "Euler", stochastic: false, previous: "grid", step: ({ xT, eps, aT, aS }) => eulerStep(xT, eps, aT, aS) },
+  "euler-u2": {
+    title: "Euler in the squared noise level",
+    stochastic: false,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS }) => eulerStep(xT, eps, aT, aS, "u^2"),
+  },
+  heun: { title: "Heun", stochastic: false, previous: "grid", step: heun },
+  "dpm++2m": {
+    title: "DPM-Solver++(2M)",
+    stochastic: false,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS, before: [last] }) => dpmSolverPP2MStep(xT, eps, aT, aS, last?.x0, last?.a),
+  },
+  "dpm++3m": {
+    title: "DPM-Solver++(3M)",
+    stochastic: false,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS, before }) => dpmSolverPP3MStep(xT, eps, aT, aS, before),
+  },
+};
+
+function ddim({ xT, eps, aT, aS, eta, noise }) {
+  return ddimStep(xT, eps, aT, aS, eta, ddimSigma(aT, aS, eta) > 0 ? noise() : null);
+}
+
+function ddpm({ xT, eps, aT, aS, noise }, variance) {
+  return ddpmStep(xT, eps, aT, aS, aS < 1 ? noise() : null, variance);
+}
+
+async function heun({ xT, eps, aT, aS, again }) {
+  const first = eulerStep(xT, eps, aT, aS);
+  return aS < 1 ? heunStep(xT, eps, aT, aS, await again(first.xS)) : first; // at 1 no noise is left to predict
+}
+
+/**
  * Walk along transitions, one step at a time; stopping the iteration stops the work.
- * @param denoiser (x, t) => eps, or a promise of it
+ * @param {(x, moment: Moment) => ArrayLike<number> | Promise<ArrayLike<number>>} denoiser
  * @param {(index: number) => ArrayLike<number>} noise for step `index`
  * Yields { index, t, s, alphaBarT, alphaBarS, xT, eps, x0, xS, nfe }.
  */
 export async function* walk(denoiser, xT, transitions, sampler = "ddim", eta = 0, noise = null) {
-  if (!(sampler in SAMPLERS)) throw new RangeError(`sampler must be one of ${Object.keys(SAMPLERS).join(", ")}, got ${sampler}`);
-  if (eta !== 0 && sampler !== "ddim") throw new RangeError(`eta is for ddim alone, got ${eta} with ${sampler}`);
+  checkChoice("sampler", sampler, Object.keys(SAMPLERS));
+  if (eta !== 0 && sampler !== "ddim") throw new RangeError(allowed("eta", eta, `0 with sampler ${sampler}; ddim alone has it`));
+  const { step: take } = SAMPLERS[sampler];
+  const steps = transitions.length;
   let [nfe, before] = [0, []];
   for (const [index, { t, s, alphaBarT: aT, alphaBarS: aS }] of transitions.entries()) {
-    const eps = await denoiser(xT, t);
-    nfe++;
-    let step;
-    if (sampler === "ddim") step = ddimStep(xT, eps, aT, aS, eta, ddimSigma(aT, aS, eta) > 0 ? noise(index) : null);
-    else if (sampler === "ddpm" || sampler === "ddpm-large") {
-      step = ddpmStep(xT, eps, aT, aS, aS < 1 ? noise(index) : null, sampler === "ddpm" ? "small" : "large");
-    } else if (sampler.startsWith("dpm++")) {
-      step = sampler === "dpm++2m" ? dpmSolverPP2MStep(xT, eps, aT, aS, before[0]?.x0, before[0]?.a) : dpmSolverPP3MStep(xT, eps, aT, aS, before);
-      before = [{ x0: step.x0, a: aT }, ...before.slice(0, 1)];
-    } else {
-      step = eulerStep(xT, eps, aT, aS, sampler === "euler-u2" ? "u^2" : "u");
-      if (sampler === "heun" && aS < 1) {
-        step = heunStep(xT, eps, aT, aS, await denoiser(step.xS, s));
-        nfe++;
-      }
-    }
-    yield { index, t, s, alphaBarT: aT, alphaBarS: aS, xT, eps, x0: step.x0, xS: step.xS, nfe };
-    xT = step.xS;
+    const ask = (x, moment) => {
+      nfe++;
+      return denoiser(x, moment);
+    };
+    const eps = await ask(xT, { step: index, steps, t, alphaBar: aT });
+    const again = (xS) => ask(xS, { step: index + 1, steps, t: s, alphaBar: aS });
+    const { xS, x0 } = await take({ xT, eps, aT, aS, eta, before, again, noise: () => noise(index) });
+    before = [{ x0, a: aT }, ...before.slice(0, 1)];
+    yield { index, t, s, alphaBarT: aT, alphaBarS: aS, xT, eps, x0, xS, nfe };
+    xT = xS;
   }
 }
 

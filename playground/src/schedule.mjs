@@ -1,42 +1,33 @@
 // Noise levels: the mirror of diffusion_tutorial/schedules.py. Coefficients are doubles, as there.
 
+import { allowed, checkChoice } from "./errors.mjs";
+
 export const SPACINGS = ["leading", "linspace", "trailing"];
 
 /** A table of alpha_bar, and which of its levels a sampler visits. */
 export class NoiseSchedule {
-  /** @param {number[]} betas in (0, 1], the noisiest last */
-  constructor(betas, { setAlphaToOne = true, spacing = "leading", stepsOffset = 0 } = {}) {
-    if (!betas.length || betas.some((beta) => !(beta > 0 && beta <= 1))) {
-      throw new RangeError("betas must be numbers in (0, 1], and at least one");
-    }
-    checkChoice("spacing", spacing, SPACINGS);
-    let product = 1;
-    this.alphasCumprod = Float64Array.from(betas, (beta) => (product *= 1 - beta));
-    this.finalAlphaCumprod = setAlphaToOne ? 1 : this.alphasCumprod[0];
-    this.spacing = spacing;
+  /**
+   * @param {ArrayLike<number>} alphasCumprod in (0, 1], falling, the noisiest last
+   * @param final what DDIM takes as alpha_bar behind the last step
+   */
+  constructor(alphasCumprod, { final = 1, spacing = "leading", stepsOffset = 0 } = {}) {
+    this.alphasCumprod = Float64Array.from(alphasCumprod);
+    const falls = this.alphasCumprod.every((level, k, all) => level > 0 && level <= (k ? all[k - 1] : 1));
+    if (!this.alphasCumprod.length || !falls) throw new RangeError(allowed("alphasCumprod", "not such a table", "falling numbers in (0, 1], at least one"));
+    this.finalAlphaCumprod = final;
+    this.spacing = checkChoice("spacing", spacing, SPACINGS);
     this.stepsOffset = stepsOffset;
   }
 
   /** Betas evenly spaced (Ho et al. 2020, section 4). */
   static linear(n = 1000, start = 1e-4, end = 0.02, options = {}) {
-    return new NoiseSchedule(linspace(start, end, n), options);
+    let product = 1;
+    return new NoiseSchedule(linspace(start, end, n).map((beta) => (product *= 1 - beta)), options);
   }
 
-  /** Square roots of betas evenly spaced (Rombach et al. 2022). */
-  static scaledLinear(n = 1000, start = 0.00085, end = 0.012, options = {}) {
-    return new NoiseSchedule(linspace(Math.sqrt(start), Math.sqrt(end), n).map((root) => root ** 2), options);
-  }
-
-  /** The schedule that a diffusers scheduler with this config uses. */
-  static fromConfig(config) {
-    const options = {
-      setAlphaToOne: config.set_alpha_to_one ?? true,
-      spacing: config.timestep_spacing ?? "leading",
-      stepsOffset: config.steps_offset ?? 0,
-    };
-    const families = { linear: NoiseSchedule.linear, scaled_linear: NoiseSchedule.scaledLinear };
-    const family = families[checkChoice("beta_schedule", config.beta_schedule, Object.keys(families))];
-    return family(config.num_train_timesteps ?? 1000, config.beta_start ?? 1e-4, config.beta_end ?? 0.02, options);
+  /** The model's own levels, as playground/export.py wrote them into the manifest. */
+  static fromManifest({ alphas_cumprod: levels, final_alpha_cumprod: final, spacing, steps_offset: stepsOffset }) {
+    return new NoiseSchedule(levels, { final, spacing, stepsOffset });
   }
 
   get numTrainTimesteps() {
@@ -46,7 +37,7 @@ export class NoiseSchedule {
   /** The timesteps of a run, descending: diffusers' choice (Lin et al. 2023, table 2). */
   timesteps(numInferenceSteps, spacing = this.spacing, stepsOffset = this.stepsOffset) {
     const [n, total] = [numInferenceSteps, this.numTrainTimesteps];
-    if (!Number.isInteger(n) || n < 1 || n > total) throw new RangeError(`numInferenceSteps must be an integer in [1, ${total}], got ${n}`);
+    if (!Number.isInteger(n) || n < 1 || n > total) throw new RangeError(allowed("numInferenceSteps", n, `an integer in [1, ${total}]`));
     checkChoice("spacing", spacing, SPACINGS);
     const counts = Array.from({ length: n }, (_, k) => k);
     if (spacing === "leading") {
@@ -82,9 +73,4 @@ function roundEven(x) {
   const below = Math.floor(x);
   const rest = x - below;
   return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
-}
-
-function checkChoice(name, value, allowed) {
-  if (!allowed.includes(value)) throw new RangeError(`${name} must be one of ${allowed.join(", ")}, got ${value}`);
-  return value;
 }

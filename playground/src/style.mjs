@@ -18,6 +18,10 @@ button:hover { border-color: var(--pst-color-text-muted); }
 button.main { background: var(--pst-color-primary); border-color: var(--pst-color-primary); color: var(--pst-color-background); font-weight: 620; }
 button.main:hover { background: var(--pst-color-heading); border-color: var(--pst-color-heading); }
 :is(button, select, input, summary):focus-visible { outline: 3px solid var(--pst-color-primary); outline-offset: 2px; border-radius: 9px; }
+.field :is(input, select):focus-visible { outline-offset: 0; }
+input[type="range"]:focus-visible { outline: none; } /* the ring is the thumb's: the whole control reaches under its label */
+input[type="range"]:focus-visible::-webkit-slider-thumb { outline: 3px solid var(--pst-color-primary); outline-offset: 2px; }
+input[type="range"]:focus-visible::-moz-range-thumb { outline: 3px solid var(--pst-color-primary); outline-offset: 2px; }
 button:disabled { opacity: 0.5; cursor: default; }
 
 .offer { display: flex; flex-wrap: wrap; gap: 0.6rem 1rem; align-items: center; margin-top: 1.1rem; }
@@ -34,7 +38,7 @@ progress::-moz-progress-bar { background: var(--accent); }
 .live { display: grid; gap: 1.3rem 1.8rem; }
 @container (min-width: 36rem) { .live.beside { grid-template-columns: minmax(15rem, 0.95fr) 1fr; align-items: start; } .live.beside > .top { grid-column: 1 / -1; } .live.beside.wide { grid-template-columns: minmax(15rem, 1.25fr) 1fr; } }
 .fields { display: grid; gap: 0.7rem 1.4rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13.5rem), 1fr)); align-items: start; margin: 0; padding: 0; border: 0; min-width: 0; }
-.field { display: grid; grid-template-columns: 1fr auto; align-items: baseline; column-gap: 0.8rem; min-width: 0; }
+.field { display: grid; grid-template-columns: 1fr auto; align-items: baseline; gap: 0.35rem 0.8rem; min-width: 0; }
 .field.wide, .field.wide > .field { grid-column: 1 / -1; }
 .top .field:only-child { grid-column: 1 / -1; }
 .field label, .field .label { font-weight: 560; font-size: 0.86rem; }
@@ -42,18 +46,18 @@ progress::-moz-progress-bar { background: var(--accent); }
 .field :is(input[type="text"], input[type="number"], select) { grid-column: 1 / -1; width: 100%; min-height: 44px; padding: 0 0.75rem; border: 1px solid var(--pst-color-border); border-radius: 9px; background-color: var(--pst-color-background); }
 .field :is(input, select):disabled { opacity: 0.45; }
 .field select { appearance: none; padding-right: 2rem; text-overflow: ellipsis; background-image: linear-gradient(45deg, transparent 50%, currentColor 50%), linear-gradient(135deg, currentColor 50%, transparent 50%); background-position: right 1.05rem center, right 0.75rem center; background-size: 0.3rem 0.3rem; background-repeat: no-repeat; }
-input[type="range"] { grid-column: 1 / -1; appearance: none; width: 100%; height: 44px; margin: -0.3rem 0 -0.4rem; background: transparent; cursor: pointer; }
+input[type="range"] { grid-column: 1 / -1; appearance: none; width: 100%; height: 44px; margin: -0.65rem 0 -0.4rem; background: transparent; cursor: pointer; }
 input[type="range"]::-webkit-slider-runnable-track { height: 5px; border-radius: 3px; background: linear-gradient(to right, var(--accent) var(--share, 0%), var(--pst-color-border) var(--share, 0%)); }
 input[type="range"]::-webkit-slider-thumb { appearance: none; width: 22px; height: 22px; margin-top: -8.5px; border-radius: 50%; background: var(--pst-color-background); border: 2px solid var(--accent); box-shadow: 0 1px 3px rgb(0 0 0 / 0.18); }
 input[type="range"]::-moz-range-track { height: 5px; border-radius: 3px; background: var(--pst-color-border); }
 input[type="range"]::-moz-range-progress { height: 5px; border-radius: 3px; background: var(--accent); }
 input[type="range"]::-moz-range-thumb { width: 18px; height: 18px; border-radius: 50%; background: var(--pst-color-background); border: 2px solid var(--accent); }
-.field .seed { grid-column: 1 / -1; display: flex; gap: 0.5rem; }
-.field .seed input { flex: 1; min-width: 0; }
+.field :is(.seed, .typed) { grid-column: 1 / -1; display: flex; gap: 0.5rem; }
+.field :is(.seed, .typed) input { flex: 1; min-width: 0; }
 .check { display: flex; align-items: center; gap: 0.6rem; min-height: 44px; }
 .check input { width: 20px; height: 20px; accent-color: var(--accent); }
 .field.check label { font-weight: 460; flex: 1; padding: 0.6rem 0; }
-.wrong { grid-column: 1 / -1; margin-top: 0.4rem; color: var(--pst-color-secondary); font-size: 0.88rem; }
+.wrong { grid-column: 1 / -1; color: var(--pst-color-secondary); font-size: 0.88rem; }
 .wrong button, .chips button { min-height: 44px; padding: 0 0.15rem; border: 0; background: none; font-weight: 460; }
 [aria-invalid="true"] { border-color: var(--accent) !important; }
 
@@ -83,7 +87,6 @@ details > .fields { padding-top: 0.3rem; }
 .group > .name { font-weight: 600; font-size: 0.86rem; margin-bottom: 0.45rem; font-variant-numeric: tabular-nums; }
 .row { display: grid; gap: 0 clamp(0.5rem, 1.8cqi, 1rem); grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .card > slot[name="kept"] { display: block; margin-bottom: 1.2rem; }
-.row[style*="--columns: 5"] figcaption { font-size: clamp(0.7rem, 2.4cqi, 0.86rem); }
 .row[style*="--columns: 3"] { max-width: 31rem; }
 figure { margin: 0; min-width: 0; display: grid; grid-row: span 3; grid-template-rows: subgrid; align-content: start; }
 .pictures { display: grid; gap: 6px; grid-template-columns: repeat(var(--across, 1), minmax(0, 1fr)); }
@@ -94,13 +97,15 @@ figcaption { margin-top: 0.45rem; font-size: 0.86rem; line-height: 1.4; }
 figcaption b, figcaption .what { display: block; }
 figcaption b { font-weight: 600; }
 figcaption .state { color: var(--pst-color-text-muted); font-variant-numeric: tabular-nums; }
-.strip { display: grid; gap: 3px; grid-template-columns: repeat(6, minmax(0, 1fr)); margin-top: 0.6rem; }
+.strip { display: grid; gap: 3px; margin-top: 0.6rem; }
+.strip .line { display: grid; gap: 3px; grid-template-columns: repeat(var(--steps, 6), minmax(0, 1fr)); }
 .strip.gone { visibility: hidden; }
 .strip canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 4px; }
 .strip span { white-space: nowrap; font-size: 0.72rem; color: var(--pst-color-text-muted); text-align: center; font-variant-numeric: tabular-nums; }
-.strip .name { grid-column: 1 / -1; text-align: left; white-space: normal; line-height: 1.3; }
+.strip .name { text-align: left; white-space: normal; line-height: 1.3; }
 @container (max-width: 30rem) {
-  .row[style*="--columns: 2"] .strip { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+  .row[style*="--columns: 4"] { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .row[style*="--columns: 2"] .strip .line { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   .row[style*="--columns: 2"] .between { display: none; }
 }
 @container (max-width: 30rem) { .strip span { font-size: 0.66rem; } .live { gap: 0.9rem; } }

@@ -1,6 +1,7 @@
 // One lane's place on the stage: its pictures, the label that belongs to them, and the way there.
 
 import { h } from "./dom.mjs";
+import { nameOf } from "./lane.mjs";
 
 export class Tile {
   #canvases;
@@ -52,29 +53,24 @@ export class Tile {
     const last = t.length - 1;
     // Where two films stand side by side on a phone, three pictures of each are left, large enough to be seen.
     const place = (k) => (last < 3 || [0, Math.ceil(last / 2), last].includes(k) ? "" : "between");
-    const row = (images, name, what) => [
-      h("span", { class: "name" }, name),
-      ...images.map((image, k) => draw(h("canvas", { role: "img", class: place(k) }), image, `${what} at timestep ${t[k]} of: ${this.#lane.text}`)),
-    ];
-    const times = t.map((at, k) => h("span", { class: place(k) }, at));
-    this.#strip.replaceChildren(...row(x_t, "what it holds, xₜ", "The noisy state, decoded,"), ...row(x0, "what it expects, x₀, at timestep", "The expected picture"), ...times);
-    this.#strip.style.gridTemplateColumns = `repeat(${t.length < 4 ? 6 : t.length}, minmax(0, 1fr))`;
+    const line = (...parts) => h("div", { class: "line" }, ...parts);
+    const row = (images, what) =>
+      line(...images.map((image, k) => draw(h("canvas", { role: "img", class: place(k) }), image, `${what} at timestep ${t[k]} of: ${this.#lane.text}`)));
+    const name = (words) => h("span", { class: "name" }, words);
+    const times = line(...t.map((at, k) => h("span", { class: place(k) }, at)));
+    this.#strip.replaceChildren(
+      name("what it holds, xₜ"), row(x_t, "The noisy state, decoded,"), name("what it expects, x₀, at timestep"), row(x0, "The expected picture"), times,
+    );
+    this.#strip.style.setProperty("--steps", t.length < 4 ? 6 : t.length);
     this.#strip.hidden = false;
     this.#strip.classList.remove("gone");
     this.#shown = nameOf(this.#lane);
   }
 
-  /** Show nothing. */
-  clear() {
-    this.#shown = "";
+  /** Nothing is expected any more; what is on show stays, under its own label. */
+  rest() {
     this.root.classList.remove("stale");
     this.root.removeAttribute("aria-busy");
-    this.#caption.replaceChildren();
-    this.#strip.hidden = true;
-    for (const canvas of this.#canvases) {
-      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
-      canvas.setAttribute("aria-label", "No picture");
-    }
   }
 
   #replace(images, state) {
@@ -92,8 +88,4 @@ function draw(canvas, { width, height, data }, alt) {
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
   canvas.setAttribute("aria-label", alt);
   return canvas;
-}
-
-function nameOf({ request, film }) {
-  return JSON.stringify([request, Boolean(film)]);
 }

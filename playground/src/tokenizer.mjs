@@ -1,7 +1,8 @@
 // From a prompt to the text encoder's numbers: the mirror of Still Life's tokenizer, in which every known word is one
 // token. What the numbers are stands in the manifest.
 
-import { unknownWords } from "./captions.mjs";
+import { unknownWords, wordsOf } from "./captions.mjs";
+import { allowed } from "./errors.mjs";
 
 /** A text has words outside the vocabulary. unknown: [{ word, nearest }]; field: which text it was. */
 export class UnknownWordError extends Error {
@@ -18,10 +19,10 @@ export class UnknownWordError extends Error {
 export function encode(text, tokens, field = "prompt") {
   const unknown = unknownWords(text);
   if (unknown.length) throw new UnknownWordError(field, unknown);
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = wordsOf(text);
   const most = tokens.length - 2;
   if (words.length > most) {
-    const error = new RangeError(`${field} has ${words.length} words; allowed: at most ${most}`);
+    const error = new RangeError(allowed(`the number of words of ${field}`, words.length, `at most ${most}`));
     error.field = field;
     throw error;
   }

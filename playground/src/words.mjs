@@ -1,8 +1,36 @@
 // Controls for a prompt: free text over the words that the model knows, and a sentence with a choice in each place.
 
-import { ATTRIBUTES, caption, parse } from "./captions.mjs";
+import { ATTRIBUTES, caption, parse, replaceWord } from "./captions.mjs";
 import { h } from "./dom.mjs";
-import { text } from "./fields.mjs";
+
+/** A text. `button`, if there is one, stands beside it and says what Enter does. */
+export function text(name, { label, placeholder, button }, value, changed) {
+  const input = h("input", { type: "text", id: name, placeholder: placeholder ?? "", autocomplete: "off", spellcheck: false, autocapitalize: "off" });
+  const wrong = h("div", { class: "wrong", id: `${name}-wrong`, hidden: true });
+  input.setAttribute("aria-describedby", wrong.id);
+  input.value = value;
+  const take = () => changed(input.value.trim());
+  input.addEventListener("change", take);
+  input.addEventListener("keydown", (event) => event.key === "Enter" && take());
+  const write = (from, to) => {
+    input.value = replaceWord(input.value, from, to);
+    take();
+    input.focus();
+  };
+  const complain = (message, hints = []) => {
+    input.setAttribute("aria-invalid", String(Boolean(message)));
+    wrong.hidden = !message;
+    wrong.replaceChildren(
+      message,
+      ...hints.flatMap(({ word, nearest }) =>
+        nearest.map((near) => h("button", { type: "button", "aria-label": `Write ${near} for ${word}`, onclick: () => write(word, near) }, h("span", {}, near))),
+      ),
+    );
+  };
+  const line = h("div", { class: "typed" }, input, button ? h("button", { type: "button", onclick: take }, button) : null);
+  const root = h("div", { class: "field" }, h("label", { for: name }, label), line, wrong);
+  return { root, set: (x) => (input.value = x), disable: (off) => (input.disabled = off), complain, input };
+}
 
 /** A text with the words that the model knows below it; choosing one puts it in its place in the sentence. */
 export function prompt(name, about, value, changed) {

@@ -10,6 +10,7 @@
 // there is wanted too. Every picture goes to the page as RGBA bytes, transferred and not copied.
 
 import { loadFiles, readManifest } from "./download.mjs";
+import { forbidden } from "./wasm.mjs";
 
 const FILM = 6; // pictures in a strip, as in the Python widget
 const PREVIEW_MS = 90; // no preview sooner than this after the last one,
@@ -33,6 +34,8 @@ addEventListener("message", ({ data }) => {
 
 async function load(url) {
   if (engine || loading) return;
+  const why = forbidden();
+  if (why) return postMessage({ type: "failed", code: "blocked", message: why }); // before a byte of the model is asked for
   loading = new AbortController();
   const { signal } = loading;
   try {

@@ -1,8 +1,11 @@
+import { readFileSync, readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import * as captions from "../src/captions.mjs";
 import { ruleOf } from "../src/guidance.mjs";
 import { eps, ring } from "../src/mixture.mjs";
+import * as plane from "../src/mixture-walk.mjs";
 import { gaussian } from "../src/noise.mjs";
+import { PREDICTIONS } from "../src/predictions.mjs";
 import { SAMPLERS, ddimStep, walk } from "../src/samplers.mjs";
 import { NoiseSchedule } from "../src/schedule.mjs";
 import { UnknownWordError, encode } from "../src/tokenizer.mjs";
@@ -10,11 +13,47 @@ import { apart, golden } from "./golden.mjs";
 
 const linear = NoiseSchedule.linear();
 
+describe("the floors", () => {
+  // A module may import from lower floors alone, so there is no circle; a new module needs its place here.
+  const FLOORS = [
+    "captions dom errors lane mixture noise predictions sha256 store style wasm",
+    "controls download guidance samplers schedule tile tokenizer words client",
+    "engine mixture-walk settings",
+    "mixture-view presets worker",
+    "live",
+    "element",
+  ].map((names) => names.split(" "));
+  const floor = new Map(FLOORS.flatMap((names, k) => names.map((name) => [`${name}.mjs`, k])));
+  const folder = new URL("../src/", import.meta.url);
+  const files = readdirSync(folder);
+  // Programs that are started rather than called: a page and its worker know each other by messages.
+  const STARTED = ["worker.mjs"];
+  const imports = (file) => {
+    const text = readFileSync(new URL(file, folder), "utf8");
+    return [...text.matchAll(/"\.\/([\w-]+\.mjs)"/g)].map(([, name]) => name);
+  };
+
+  test("each module has its place", () => expect(files.toSorted()).toEqual([...floor.keys()].toSorted()));
+  test.each(files)("%s imports from lower floors alone", (file) => {
+    const wrong = imports(file).filter((name) => !STARTED.includes(name) && !(floor.get(name) < floor.get(file)));
+    expect(wrong).toEqual([]);
+  });
+  test("imports are found", () => {
+    expect(imports("engine.mjs")).toContain("guidance.mjs");
+    expect(imports("element.mjs")).toEqual(expect.arrayContaining(["client.mjs", "live.mjs", "mixture-view.mjs"]));
+  });
+});
+
 describe("samplers", () => {
+  test("each method of the package has its twin, and there is no other", () => {
+    const ours = Object.entries(SAMPLERS).map(([name, { title, stochastic, previous }]) => [name, { title, stochastic, previous }]);
+    expect(Object.fromEntries(ours)).toEqual(golden.samplers);
+  });
+
   test.each(golden.walks)("$sampler, $steps steps, $spacing, eta $eta", async ({ sampler, steps, spacing, eta, x, nfe }) => {
     const blobs = ring();
     const transitions = linear.transitions(steps, spacing, undefined, SAMPLERS[sampler].previous);
-    const denoiser = (points, t) => eps(blobs, points, linear.alphasCumprod[t]);
+    const denoiser = (points, { alphaBar }) => eps(blobs, points, alphaBar);
     const noise = (k) => Float64Array.from(gaussian(4, 2, 11, k + 1));
     let end;
     for await (const step of walk(denoiser, Float64Array.from(gaussian(4, 2, 11)), transitions, sampler, eta, noise)) end = step;
@@ -22,38 +61,78 @@ describe("samplers", () => {
     expect(end.nfe).toBe(nfe);
   });
 
+  test.each(golden.plane)("guided in the plane: $sampler, pair $pair, scale $scale", async ({ sampler, scale, pair, x, nfe }) => {
+    const blobs = ring();
+    const wanted = blobs.filter(({ label }) => label === pair);
+    const { points, nfe: found } = await plane.walk({ ...plane.FIRST, sampler, scale, seed: 3, points: 5, blobs, wanted });
+    expect(apart(points.at(-1), x)).toBeLessThan(1e-9);
+    expect(found).toBe(nfe);
+  });
+
+  test("every evaluation is told its step, its timestep and its level", async () => {
+    const transitions = linear.transitions(3, "leading", undefined, "grid");
+    const seen = [];
+    const denoiser = (x, moment) => {
+      seen.push(moment);
+      return x;
+    };
+    for await (const step of walk(denoiser, Float64Array.of(1, 2), transitions, "heun")) expect(step.index).toBeLessThan(3);
+    const [first, second, third] = transitions.map(({ t, alphaBarT }, step) => ({ step, steps: 3, t, alphaBar: alphaBarT }));
+    expect(seen).toEqual([first, second, second, third, third]); // Heun asks again at the end of a step: the next one's moment
+  });
+
   test("refuse what makes no sense", async () => {
     expect(() => ddimStep(Float64Array.of(1), Float64Array.of(1), 0.3, 0.5, 2)).toThrow(/eta/);
     expect(() => ddimStep(Float64Array.of(1), Float64Array.of(1), 0.3, 0.5, 1)).toThrow(/noise/);
-    await expect(walk(() => 0, [], [], "dimm").next()).rejects.toThrow(/dimm/);
+    await expect(walk(() => 0, [], [], "dimm").next()).rejects.toThrow(/sampler is “dimm”; allowed: ddpm,/);
+    await expect(walk(() => 0, [], [], "toString").next()).rejects.toThrow(/toString/);
     await expect(walk(() => 0, [], [], "ddpm", 0.5).next()).rejects.toThrow(/eta/);
   });
 });
 
-test.each(golden.schedules)("schedule: $steps steps, $spacing, $previous", ({ steps, spacing, previous, transitions }) => {
-  const schedule = NoiseSchedule.scaledLinear(1000, 0.00085, 0.012, { setAlphaToOne: false, stepsOffset: 1 });
-  const found = schedule.transitions(steps, spacing, undefined, previous);
-  expect(found.map(({ t, s }) => [t, s])).toEqual(transitions.map(([t, s]) => [t, s]));
-  expect(apart(found.map((f) => f.alphaBarT), transitions.map((f) => f[2]))).toBeLessThan(1e-12);
-  expect(apart(found.map((f) => f.alphaBarS), transitions.map((f) => f[3]))).toBeLessThan(1e-12);
+describe("schedule", () => {
+  const { levels, cases } = golden.schedules;
+  const schedule = NoiseSchedule.fromManifest(levels);
+  test.each(cases)("$steps steps, $spacing, $previous", ({ steps, spacing, previous, transitions }) => {
+    const found = schedule.transitions(steps, spacing, undefined, previous);
+    expect(found.map(({ t, s, alphaBarT, alphaBarS }) => [t, s, alphaBarT, alphaBarS])).toEqual(transitions);
+  });
+
+  test("refuses what is no table of levels", () => {
+    for (const wrong of [[], [0.5, 0.6], [1.1], [0.5, 0], [0.5, NaN]]) {
+      expect(() => NoiseSchedule.fromManifest({ ...levels, alphas_cumprod: wrong })).toThrow(/alphasCumprod/);
+    }
+    expect(() => NoiseSchedule.fromManifest({ ...levels, spacing: "wide" })).toThrow(/wide/);
+  });
+});
+
+describe("what a network predicts", () => {
+  test("the kinds are those of the package", () => {
+    expect(Object.keys(PREDICTIONS).toSorted()).toEqual([...new Set(golden.predictions.map(({ name }) => name))].toSorted());
+  });
+  test.each(golden.predictions)("$name at level $level", ({ name, level, x, shown, answer, eps: wanted }) => {
+    expect(apart(PREDICTIONS[name].networkInput(x, level), shown)).toBeLessThan(1e-12);
+    expect(apart(PREDICTIONS[name].toEps(answer, x, level), wanted)).toBeLessThan(1e-12);
+  });
 });
 
 describe("guidance", () => {
   const { predictions, cases } = golden.rules[0];
   const typed = Object.fromEntries(Object.entries(predictions).map(([name, values]) => [name, Float64Array.from(values)]));
   test.each(cases)("$rule.rule at step $step", ({ rule, step, needs, eps: wanted }) => {
-    const found = ruleOf(rule)(step, 10);
-    expect([...found.needs].sort()).toEqual(needs);
-    const given = Object.fromEntries(found.needs.map((name) => [name, typed[name]]));
-    expect(apart(found.map(given, 2), wanted)).toBeLessThan(1e-12);
+    const [found, moment] = [ruleOf(rule), { step, steps: 10, t: 500, alphaBar: 0.5 }];
+    expect(found.needs(moment).toSorted()).toEqual(needs);
+    const given = Object.fromEntries(found.needs(moment).map((name) => [name, typed[name]]));
+    expect(apart(found.map(given, moment, 2), wanted)).toBeLessThan(1e-12);
   });
 
   test("refuses what makes no sense", () => {
     expect(() => ruleOf({ rule: "cfg", scale: 2 })).toThrow(/cfg/);
+    expect(() => ruleOf(undefined)).toThrow(/guidance.rule/);
     expect(() => ruleOf({ rule: "classifier_free", scale: NaN })).toThrow(/scale/);
     expect(() => ruleOf({ rule: "classifier_free", scale: 2, start: 0.9, stop: 0.1 })).toThrow(/start/);
-    const three = ruleOf({ rule: "three_branch", lambdaPos: 2 })(0, 1);
-    expect(() => three.map({ uncond: [0], cond: [0], neg: [0] })).toThrow(/lambdaNeg/);
+    expect(() => ruleOf({ rule: "classifier_free", scale: 2, outside: { rule: "none" } })).toThrow(/outside.*none/);
+    expect(() => ruleOf({ rule: "three_branch", lambdaPos: 2 })).toThrow(/lambdaNeg/);
   });
 });
 

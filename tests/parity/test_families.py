@@ -215,7 +215,7 @@ def test_pixart_at_1024_knows_its_size(saved):
 
 def test_sdxl_tells_no_text_from_an_empty_one(saved):
     model = load(saved("StableDiffusionXLPipeline"), device="cpu")
-    none, empty = (model.encode([p]).parts for p in (None, ""))
+    none, empty = (model.encode_text([p]).parts for p in (None, ""))
     assert all(not part.any() for part in none) and all(part.any() for part in empty)
     x = gaussian(1, model.latent_shape)
     both = [model.sample(PROMPT, n, num_inference_steps=3, latents=x).images for n in (None, "")]
@@ -476,7 +476,7 @@ def test_arguments_of_our_samplers_are_refused(saved, name):
     with pytest.raises(UnsupportedModelError, match="runs its own loop"):
         model.eps(None, 0, None)
     with pytest.raises(UnsupportedModelError, match="runs its own loop"):
-        model.encode(["red"])
+        model.encode_text(["red"])
     more = {"karlo": {"latents"}, "if": {"negative_prompt"}}.get(name, {"negative_prompt", "latents"})
     assert model.options == more | {"guidance_scale"}
 
@@ -500,9 +500,7 @@ def test_a_model_distilled_without_a_scale_takes_none(saved):
     from diffusers import FluxTransformer2DModel
 
     schnell = FluxTransformer2DModel.from_config(pipeline.transformer.config, guidance_embeds=False)
-    model = wrap(
-        diffusers.FluxPipeline(**{**pipeline.components, "transformer": schnell}), "s"
-    )
+    model = wrap(diffusers.FluxPipeline(**{**pipeline.components, "transformer": schnell}), "s")
     with pytest.raises(ValueError, match="guidance_scale is 3.0; allowed: with 's': None, it was distilled"):
         model.sample(PROMPT, guidance_scale=3.0, height=32, width=32)
     assert model.sample(PROMPT, num_inference_steps=1, height=32, width=32).nfe == 1

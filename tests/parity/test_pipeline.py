@@ -62,9 +62,7 @@ def test_ddim_without_guidance_and_several_prompts(pipeline):
         negative_prompt=["a", "b"],
     )
     close(ours.images, theirs)
-    plain = wrap(pipeline).sample(
-        "red", num_inference_steps=5, guidance_scale=1.0, latents=x[:1]
-    )
+    plain = wrap(pipeline).sample("red", num_inference_steps=5, guidance_scale=1.0, latents=x[:1])
     close(plain.images, run(pipeline, x[:1], "red", num_inference_steps=5, guidance_scale=1.0))
 
 
@@ -73,9 +71,7 @@ def test_diffusers_ignores_scales_up_to_one(pipeline):
     x = latents(1)
     half = run(pipeline, x, num_inference_steps=3, guidance_scale=0.5)
     assert torch.equal(half, run(pipeline, x, num_inference_steps=3, guidance_scale=1.0))
-    ours = wrap(pipeline).sample(
-        "a red thing", num_inference_steps=3, guidance_scale=0.5, latents=x
-    )
+    ours = wrap(pipeline).sample("a red thing", num_inference_steps=3, guidance_scale=0.5, latents=x)
     assert (ours.images - half).abs().max() > 10 * TOLERANCE
 
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from pathlib import Path
 
 import torch
 
-from diffusion_tutorial import NoiseSchedule, gaussian, guidance, load, step_noise, trajectory
+from diffusion_tutorial import (
+    SAMPLERS,
+    GaussianMixture,
+    NoiseSchedule,
+    gaussian,
+    guidance,
+    load,
+    step_noise,
+    trajectory,
+)
 from diffusion_tutorial.guidance import COND, NEG, UNCOND
 from diffusion_tutorial.mixtures import tiny
+from diffusion_tutorial.predictions import PREDICTIONS
 from diffusion_tutorial.samplers import Moment
 from diffusion_tutorial.still_life.captions import UnknownWordError, caption, check_words, parse
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 
-SAMPLERS = ("ddpm", "ddpm-large", "ddim", "euler", "euler-u2", "heun", "dpm++2m", "dpm++3m")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "playground"))
+import export
+
 PROMPT = "a large shiny red sphere on a green floor"
 # Final latents of the whole model: sampler, steps, eta, spacing, guidance, prompt, negative, seed, pictures.
 RUNS = [
@@ -63,9 +77,22 @@ RUNS = [
         2,
     ),
     ("ddim", 8, 0.0, "leading", {"rule": "perp_neg", "scale": 4}, "a sphere", "a red sphere", 8, 3),
+    # Heun's second evaluation stands at the next step's moment: here at the interval's edges.
+    (
+        "heun",
+        5,
+        0.0,
+        "leading",
+        {"rule": "classifier_free", "scale": 3, "start": 0.2, "stop": 0.6},
+        "a cube",
+        "",
+        9,
+        1,
+    ),
 ]
 TEXTS = ["a sphere", PROMPT, "an object before a wall", "A  Red   CUBE", ""]
 UNKNOWN = ["a shpere", "a red dog", "purpel torus on teh floor"]
+PAIRS = (0, 1)  # classes of the plane's blobs, asked for in guided walks
 
 
 def rule(data: dict):
@@ -81,6 +108,37 @@ def rule(data: dict):
         return found
     outside = [rule(data["outside"])] if "outside" in data else []
     return guidance.Interval(found, data["start"], data["stop"], *outside)
+
+
+def samplers() -> dict:
+    """The table of methods: each needs its twin in the page's program."""
+    return {
+        name: {"title": s.title, "stochastic": s.stochastic, "previous": s.previous}
+        for name, s in SAMPLERS.items()
+    }
+
+
+def plane() -> list[dict]:
+    """Guided walks on the six blobs, a pair of them asked for, in float64, with the first settings of the preset."""
+    ring, schedule, found = tiny.ring(), NoiseSchedule.linear(), []
+    data = GaussianMixture(ring.weights, ring.means, ring.covs, labels=[0, 0, 1, 1, 2, 2])
+    for sampler, scale, pair in itertools.product(SAMPLERS, (0.0, 1.0, 2.5, 8.0), PAIRS):
+        asked = data.conditional(pair)
+
+        def denoiser(x, t, asked=asked, scale=scale):
+            level = schedule.alpha_bar(t)
+            return guidance.classifier_free(data.eps(x, level), asked.eps(x, level), scale)
+
+        noise = step_noise((5, 2), 3)
+        x = gaussian((5, 2), 3).double()
+        run = trajectory(
+            denoiser, x, schedule, 12, sampler, 0.0, lambda k, noise=noise: noise(k).double(), "trailing"
+        )
+        *_, last = run
+        evaluations = last.nfe * len(guidance.ClassifierFree(scale).branches)
+        case = {"sampler": sampler, "scale": scale, "pair": pair, "nfe": evaluations}
+        found.append(case | {"x": last.x_s.flatten().tolist()})
+    return found
 
 
 def walks() -> list[dict]:
@@ -115,8 +173,13 @@ def walks() -> list[dict]:
     return found
 
 
-def schedules() -> list[dict]:
+def schedules() -> dict:
+    """Levels as the page gets them, and the steps that samplers make of them."""
     schedule = NoiseSchedule.scaled_linear(set_alpha_to_one=False, steps_offset=1)
+    return {"levels": export.levels(schedule), "cases": _cases(schedule)}
+
+
+def _cases(schedule: NoiseSchedule) -> list[dict]:
     return [
         {
             "steps": n,
@@ -128,6 +191,21 @@ def schedules() -> list[dict]:
             (1, 3, 7, 20, 61, 999, 1000), ("leading", "linspace", "trailing"), ("stride", "grid")
         )
     ]
+
+
+def predictions() -> list[dict]:
+    """What a perfect network of each kind would answer, what it is shown, and the noise that this stands for."""
+    x0, eps, found = gaussian((3, 4), 1).double(), gaussian((3, 4), 2).double(), []
+    for (name, kind), level in itertools.product(PREDICTIONS.items(), (0.9991, 0.7, 0.5, 0.02, 0.0047)):
+        x_t = level**0.5 * x0 + (1 - level) ** 0.5 * eps
+        values = {
+            "x": x_t,
+            "shown": kind.network_input(x_t, level),
+            "answer": kind.target(x0, eps, level),
+            "eps": eps,
+        }
+        found.append({"name": name, "level": level} | {k: v.flatten().tolist() for k, v in values.items()})
+    return found
 
 
 def rules() -> list[dict]:

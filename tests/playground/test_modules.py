@@ -20,8 +20,11 @@ def values(tmp_path_factory) -> Path:
         pytest.fail("the model is not exported: run `make model`")
     file = tmp_path_factory.mktemp("golden") / "golden.json"
     found = {
+        "samplers": golden.samplers(),
         "walks": golden.walks(),
+        "plane": golden.plane(),
         "schedules": golden.schedules(),
+        "predictions": golden.predictions(),
         "rules": golden.rules(),
         "words": golden.words(),
         "tokens": json.loads(MANIFEST.read_text())["tokens"],

@@ -36,10 +36,11 @@ main {{ max-width: 46rem; margin: 0 auto; padding: 1rem; }}</style>
 
 
 class Faults:
-    """What the server does wrong: seconds between pieces of 32 kB, and faults by the end of a path."""
+    """What the server does wrong: seconds between pieces of 32 kB, faults by the end of a path, and a policy that it
+    sends with every answer."""
 
     def __init__(self):
-        self.pause = 0.0
+        self.pause, self.policy = 0.0, ""
         self.by_path: dict[str, str] = {}
         self.asked: list[str] = []
 
@@ -48,6 +49,11 @@ class FaultyHandler(Handler):
     def __init__(self, *args, faults: Faults, **kwargs):
         self.faults = faults
         super().__init__(*args, **kwargs)
+
+    def end_headers(self):
+        if self.faults.policy:
+            self.send_header("Content-Security-Policy", self.faults.policy)
+        super().end_headers()
 
     def do_GET(self):
         path = self.path.partition("?")[0]

@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "site")]
 import playground_site  # noqa: E402
 
 PRESETS = ["intro", "still-life", "few-steps", "guidance", "negative-prompts"]
-LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 10, "negative-prompts": 3}
+LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 4, "negative-prompts": 3}
 AXE = ROOT / "scripts/vendor/node_modules/axe-core/axe.min.js"
 SCRIPT_LIMIT, PICTURE_LIMIT = 60_000, 250_000
 WAIT = 20_000
@@ -36,7 +36,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def faults(server):
     found = server[1]
-    found.pause, found.by_path = 0.0, {}
+    found.pause, found.policy, found.by_path = 0.0, "", {}
     found.asked.clear()
     return found
 
@@ -162,6 +162,19 @@ def test_without_webassembly_it_says_why(open_page):
     assert "WebAssembly" in page.get_by_role("alert").inner_text()
     assert page.locator("diffusion-playground img").first.is_visible()
     assert page.get_by_role("button", name="Load the model").count() == 0
+
+
+def test_where_a_policy_forbids_webassembly_it_says_so_and_fetches_nothing(open_page, faults):
+    """A policy of the server's binds the page and its worker: the browser could run WebAssembly, and may not."""
+    faults.policy = "script-src 'self' 'unsafe-inline' blob:"
+    page = open_page("intro-light")
+    load(page)
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert "WebAssembly, which the model needs, is blocked here" in alert.inner_text()
+    assert page.get_by_role("button", name=re.compile("Load the model|Try again")).count() == 0
+    assert page.locator("diffusion-playground img").first.is_visible()
+    assert not [path for path in faults.asked if "/model/" in path]
 
 
 # --- loading
@@ -351,7 +364,7 @@ def test_stop_ends_the_run_and_run_makes_it_again(browser, slow_engine):
     page.set_default_timeout(WAIT)
     page.goto(f"{slow_engine}/guidance-light.html")
     load(page)
-    page.get_by_role("button", name="Stop").click()  # ten runs of twenty steps take 12 s
+    page.get_by_role("button", name="Stop").click()  # four runs of twenty steps take 5 s
     note = page.locator(".bar .note")
     assert note.inner_text() == "Stopped."
     page.wait_for_timeout(300)
@@ -359,22 +372,58 @@ def test_stop_ends_the_run_and_run_makes_it_again(browser, slow_engine):
     page.wait_for_timeout(300)
     assert page.locator(".stage").inner_text() == before, "it went on"
     page.get_by_role("button", name="Run").click()
-    page.get_by_text(re.compile(r"Run 1 of 10, step \d+ of 20")).wait_for()
+    page.get_by_text(re.compile(r"Run 1 of 4, step \d+ of 20")).wait_for()
     page.close()
 
 
-def test_the_method_chooses_the_rows(open_page):
+def titles(page):
+    return [
+        text.partition("\n")[0] for text in page.locator(".row > figure:visible figcaption").all_inner_texts()
+    ]
+
+
+def test_the_method_chooses_the_pictures(open_page):
     page = open_page("guidance-light")
     load(page)
-    finish(page, 10)
+    finish(page, 4)
+    inside = "scale 8, from 0.1 to 0.6 of the run"
+    assert titles(page) == ["scale 0", "scale 1", "scale 8", inside]
     page.get_by_text("More settings").click()
     page.get_by_label("Method", exact=True).select_option("interval")
     page.get_by_text("Done in").wait_for()
-    assert page.locator(".group .name:visible").all_inner_texts() == [
-        "The same, inside an interval of the run"
-    ]
+    assert titles(page) == ["scale 0", "scale 1", inside]
+
+
+def test_the_scale_changes_its_own_pictures_alone(open_page):
+    page = open_page("guidance-light")
+    load(page)
+    finish(page, 4)
+    before = page.locator(".row > figure").all_inner_texts()
+    slide(page, "Guidance scale", 32)
+    page.get_by_text("Run 1 of 2").wait_for()
+    finish(page, 4)
+    after = page.locator(".row > figure").all_inner_texts()
+    assert after[:2] == before[:2] and titles(page)[2] == "scale 32" and "scale 32, from" in titles(page)[3]
+
+
+def test_pictures_made_beforehand_stand_only_beside_those_of_the_same_prompt(open_page):
+    page = open_page("guidance-light")
+    load(page)
+    finish(page, 4)
     kept = page.locator('figure[slot="kept"]')
     assert kept.locator("img:visible").count() == 5 and "classifier" in kept.inner_text()
+    slide(page, "Guidance scale", 2)
+    finish(page, 4)
+    assert kept.is_visible()
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a blue cube")
+    prompt.press("Enter")
+    finish(page, 4)
+    assert not kept.is_visible()
+    prompt.fill("a red sphere")
+    prompt.press("Enter")
+    finish(page, 4)
+    assert kept.is_visible()
 
 
 def test_the_formula_chooses_the_columns(open_page):
@@ -411,21 +460,189 @@ def test_going_back_costs_nothing(open_page):
     assert "Done in 0.0 s." in page.locator(".bar .note").inner_text()
 
 
-def test_a_wrong_word_is_named_with_its_neighbours(open_page):
+LOOK = """(canvas) => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.reduce((sum, x) => (31 * sum + x) % 1000003, 7);
+}"""
+
+
+def stage(page):
+    """What is on show: each picture's bytes, its alternative text, and the captions."""
+    pictures = page.locator(".stage canvas")
+    looks = [(p.evaluate(LOOK), p.get_attribute("aria-label")) for p in pictures.all() if p.is_visible()]
+    return looks, page.locator(".stage figcaption").all_inner_texts()
+
+
+def write(page, text, label="Prompt"):
+    field = page.get_by_label(label, exact=True)
+    field.fill(text)
+    field.press("Enter")
+    return field
+
+
+def test_a_wrong_word_is_named_with_its_neighbours_and_takes_no_picture_away(open_page):
     page = open_page("still-life-light")
     load(page)
     finish(page)
-    prompt = page.get_by_label("Prompt", exact=True)
-    prompt.fill("a purpel sphere")
-    prompt.press("Enter")
+    before = stage(page)
+    assert len(before[0]) == 13  # the picture and the way to it
+    prompt = write(page, "a purpel sphere")
     page.get_by_text("It does not know “purpel”").first.wait_for()
     assert prompt.get_attribute("aria-invalid") == "true"
-    assert page.locator(".stage canvas").first.get_attribute("aria-label") == "No picture"
-    assert page.locator(".stage figcaption").inner_text() == ""
+    assert page.locator(".bar .note").inner_text() == "No new picture: a word is not known."
+    assert stage(page) == before
+    assert page.locator(".stale, [aria-busy]").count() == 0
     page.get_by_role("button", name="Write purple for purpel").click()
     finish(page)
     assert "“a purple sphere”" in page.locator(".stage figcaption").inner_text()
     assert prompt.get_attribute("aria-invalid") == "false"
+
+
+def test_a_wrong_word_while_a_run_is_under_way_leaves_nothing_busy(browser, slow_engine):
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(f"{slow_engine}/still-life-light.html")
+    load(page)
+    page.get_by_text(re.compile(r"Step \d+ of 20")).wait_for()
+    write(page, "a purpel sphere")
+    page.get_by_text("No new picture").wait_for()
+    assert page.locator(".stale, [aria-busy]").count() == 0
+    page.close()
+
+
+def test_punctuation_is_no_part_of_a_word(open_page):
+    page = open_page("still-life-light")
+    load(page)
+    finish(page)
+    prompt = write(page, "A red sphere, on a green floor.")
+    says(page, "“A red sphere, on a green floor.”")
+    finish(page)
+    assert prompt.get_attribute("aria-invalid") == "false"
+    page.get_by_text("Words that it knows").click()
+    pressed = page.locator(".chips button[aria-pressed=true]").all_inner_texts()
+    assert pressed == ["sphere", "red", "green"]
+
+
+@pytest.mark.parametrize(
+    "text, word, near, after",
+    [
+        ("a Purpel, sphere.", "purpel", "purple", "a purple, sphere."),
+        ("a rde cube on a rde floor", "rde", "red", "a red cube on a red floor"),
+        ("a größe cube, gréen", "gréen", "green", "a größe cube, green"),
+    ],
+)
+def test_a_pressed_suggestion_is_taken(open_page, text, word, near, after):
+    page = open_page("still-life-light")
+    load(page)
+    finish(page)
+    prompt = write(page, text)
+    page.get_by_role("button", name=f"Write {near} for {word}", exact=True).click()
+    assert prompt.input_value() == after
+
+
+@pytest.mark.parametrize("text", ["", "   ", "…!"])
+def test_an_empty_prompt_is_said_and_not_run(open_page, text):
+    page = open_page("still-life-light")
+    load(page)
+    finish(page)
+    before = stage(page)
+    prompt = write(page, text)
+    page.get_by_text("It is empty. Say what to draw").first.wait_for()
+    assert page.locator(".bar .note").inner_text() == "No new picture: the prompt is empty."
+    assert prompt.get_attribute("aria-invalid") == "true" and stage(page) == before
+    write(page, "a cube")
+    says(page, "“a cube”")
+    finish(page)
+    assert prompt.get_attribute("aria-invalid") == "false"
+
+
+def test_an_empty_negative_prompt_is_allowed(open_page):
+    page = open_page("negative-prompts-light")
+    load(page)
+    finish(page, 3)
+    write(page, "", "Negative prompt")
+    finish(page, 3)
+    assert page.get_by_label("Negative prompt", exact=True).get_attribute("aria-invalid") == "false"
+
+
+def test_a_button_draws_what_was_typed(open_page):
+    page = open_page("still-life-light")
+    load(page)
+    finish(page)
+    page.get_by_label("Prompt", exact=True).fill("a cube")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    says(page, "“a cube”")
+    finish(page)
+
+
+def test_the_button_draws_again_what_was_stopped(browser, slow_engine):
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(f"{slow_engine}/still-life-light.html")
+    load(page)
+    page.get_by_role("button", name="Stop").click()
+    assert page.locator(".stale, [aria-busy]").count() == 0
+    page.get_by_role("button", name="Draw", exact=True).click()
+    finish(page)
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 12])
+def test_a_films_labels_stand_under_their_pictures(open_page, steps, width):
+    page = open_page("few-steps-light", width=width)
+    load(page)
+    finish(page, 2)
+    slide(page, "Steps", steps)
+    says(page, f"{steps} step")
+    finish(page, 2)
+    strips = page.evaluate(
+        """() => {
+          const { shadowRoot } = document.querySelector("diffusion-playground");
+          const places = (strip, what) =>
+            [...strip.querySelectorAll(what)].filter((e) => e.checkVisibility()).map((e) => {
+              const { left, right, top, bottom } = e.getBoundingClientRect();
+              return { middle: (left + right) / 2, top, bottom };
+            });
+          return [...shadowRoot.querySelectorAll(".strip")].map((strip) => ({
+            canvases: places(strip, "canvas"),
+            labels: places(strip, "span:not(.name)"),
+          }));
+        }"""
+    )
+    assert len(strips) == 2
+    for strip in strips:
+        labels, lower = strip["labels"], strip["canvases"][len(strip["canvases"]) // 2 :]
+        assert len(labels) == len(lower) == min(steps, 6 if width > 600 else 3)
+        for label, picture in zip(labels, lower, strict=True):
+            assert abs(label["middle"] - picture["middle"]) < 1 and label["top"] >= picture["bottom"]
+
+
+@pytest.mark.parametrize("name", ["few-steps", "negative-prompts"])
+def test_the_focus_ring_is_seen_and_strikes_through_no_label(open_page, name):
+    """By pixels: with the focus on a control the words above it stay as they were, and something else changes."""
+    page = open_page(f"{name}-light")
+    load(page)
+    finish(page, LANES[name])
+    looked = 0
+    for field in page.locator(".field:has(> label)").all():
+        control = field.locator("input[type=range], input[type=text], input[type=number], select").first
+        if not field.is_visible() or control.count() == 0 or control.is_disabled():
+            continue
+        words = [field.locator(part).first for part in ("label", "output") if field.locator(part).count()]
+        control.scroll_into_view_if_needed()
+        page.evaluate(
+            "document.activeElement.blur(); document.activeElement.shadowRoot?.activeElement?.blur()"
+        )
+        before = [part.screenshot() for part in words]
+        alone = field.screenshot()
+        control.focus()
+        page.keyboard.press("Shift")  # so that the focus counts as the keyboard's
+        page.wait_for_timeout(200)
+        assert [part.screenshot() for part in words] == before, control.get_attribute("id")
+        assert field.screenshot() != alone, f"no ring: {control.get_attribute('id')}"
+        looked += 1
+    assert looked >= 5
 
 
 def test_words_are_suggested_and_take_their_place(open_page):
@@ -741,7 +958,11 @@ def call_in(chapter, function):
                 known |= dict(zip(names, value if len(names) > 1 else [value]))
             call = getattr(node, "value", None)
             if isinstance(call, ast.Call) and ast.unparse(call.func) == function:
-                texts = [known[n.id] for n in call.args if isinstance(n, ast.Name) and n.id in known]
+                texts = [
+                    n.value if isinstance(n, ast.Constant) else known[n.id]
+                    for n in call.args
+                    if isinstance(n, ast.Constant) or getattr(n, "id", None) in known
+                ]
                 given = {key.arg: key.value for key in call.keywords}
                 return texts, {
                     name: known[value.id] if isinstance(value, ast.Name) else ast.literal_eval(value)
@@ -791,14 +1012,21 @@ def test_controls_have_the_ranges_of_the_notebooks_widgets():
     from diffusion_tutorial.widgets.guidance import scales_to
     from diffusion_tutorial.widgets.negative import CHOICES
 
-    program = f"""import {{ CONTROLS, SAMPLERS }} from "{module("controls.mjs")}";
-      import {{ scalesTo }} from "{module("presets.mjs")}";
-      console.log(JSON.stringify([CONTROLS, SAMPLERS, [2, 8, 15, 32].map((s) => scalesTo(s))]));"""
-    controls, titles, scales = run_node(program)
-    assert titles.items() <= {name: s.title for name, s in SAMPLERS.items()}.items()
+    program = f"""import {{ NOT_OFFERED, SETTINGS }} from "{module("settings.mjs")}";
+      import {{ PRESETS }} from "{module("presets.mjs")}";
+      const scales = (largest) => {{
+        const {{ defaults, groups }} = PRESETS.guidance;
+        return groups({{ ...defaults, method: "free", largest }})[0].lanes.map(({{ request }}) => request.guidance.scale);
+      }};
+      console.log(JSON.stringify([SETTINGS, NOT_OFFERED, [2, 8, 15, 32].map(scales)]));"""
+    controls, not_offered, scales = run_node(program)
+    assert not_offered.keys() <= SAMPLERS.keys() and all(reason.strip() for reason in not_offered.values())
+    offered = {name: s.title for name, s in SAMPLERS.items() if name not in not_offered}
+    assert controls["sampler"]["options"] == controls["other"]["options"] == offered
     assert list(controls["spacing"]["options"]) == list(SPACINGS)
     assert controls["formula"]["options"] == {name: title for title, name in CHOICES.items()}
-    assert scales == [scales_to(s) for s in (2.0, 8.0, 15.0, 32.0)]
+    strips = [scales_to(s) for s in (2.0, 8.0, 15.0, 32.0)]
+    assert scales == [[strip[0], strip[1], strip[-1]] for strip in strips]
     model = load("still-life")
     sampler = sampler_widget(model, "a cube", steps=1, filmstrip=False)
     guided = guidance_widget(model, "a cube", method="classifier-free", steps=1)

@@ -9,8 +9,17 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub import errors as hub
 
-import diffusion_tutorial.checkpoints as checkpoints
-from diffusion_tutorial.checkpoints import RANDOM_PIPELINES, estimate, load, memory, random_pipeline, verify
+from diffusion_tutorial.checkpoints import (
+    RANDOM_PIPELINES,
+    build,
+    estimate,
+    load,
+    loading,
+    memory,
+    random_pipeline,
+    sources,
+    verify,
+)
 from diffusion_tutorial.errors import CheckpointError, UnsupportedModelError
 from diffusion_tutorial.schedules import ZeroTerminalSNRError
 
@@ -85,7 +94,7 @@ def test_random_pipeline_is_reproducible_and_leaves_the_seed_alone():
 def shipped(folder, monkeypatch):
     (folder / "README.md").write_text("A model card.\n")
     write_sums(folder)
-    monkeypatch.setattr(checkpoints, "still_life_folder", lambda: folder)
+    monkeypatch.setattr(loading, "still_life_folder", lambda: folder)
     return folder
 
 
@@ -121,15 +130,15 @@ def test_missing_added_and_unlisted_files_are_refused(shipped):
 
 
 def test_an_installation_without_weights_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "still_life_folder", lambda: tmp_path / "model")
+    monkeypatch.setattr(loading, "still_life_folder", lambda: tmp_path / "model")
     refused("still-life", "no weights of it")
 
 
 @pytest.mark.skipif(
-    not (checkpoints.still_life_folder() / "SHA256SUMS").is_file(), reason="Still Life's weights are not here"
+    not (loading.still_life_folder() / "SHA256SUMS").is_file(), reason="Still Life's weights are not here"
 )
 def test_the_shipped_weights_are_whole():
-    verify(checkpoints.still_life_folder())
+    verify(loading.still_life_folder())
 
 
 # --- folders that are no pipeline
@@ -364,7 +373,7 @@ def test_a_withdrawn_repository_is_named_with_a_copy(monkeypatch):
         raise hub.RepositoryNotFoundError("404", response=_Answer())
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    for name, copy in checkpoints.WITHDRAWN.items():
+    for name, copy in sources.WITHDRAWN.items():
         refused(name, f"name_or_path is '{name}', a repository that its owner has withdrawn.*'{copy}'")
 
 
@@ -527,8 +536,8 @@ def test_the_estimate_is_what_the_weights_take(kind, dtype, tmp_path_factory):
         random_pipeline(kind=kind, folder=folder)
     found = estimate(folder, dtype)
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    source = checkpoints._Folder(folder)
-    parts = checkpoints._components(source, torch.device("cpu"), kinds[dtype], memory.WHOLE)
+    source = sources.Folder(folder)
+    parts = build.components(source, torch.device("cpu"), kinds[dtype], memory.WHOLE)
     assert set(found.components) == {n for n, p in parts.items() if isinstance(p, torch.nn.Module)}
     for name, size in found.components.items():
         held = {t.data_ptr(): t.nbytes for t in parts[name].state_dict().values()}  # tied weights count once
@@ -648,7 +657,7 @@ def test_what_would_fit(call, message):
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(original, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
-    monkeypatch.setattr(checkpoints, "_components", lambda *args: pytest.fail("loaded"))
+    monkeypatch.setattr(build, "components", lambda *args: pytest.fail("loaded"))
     refused(original, "'tiny' needs .*what would fit")
     with pytest.raises(CheckpointError, match="offload is 'yes'; allowed: True, False or None"):
         load(original, device="cpu", offload="yes")

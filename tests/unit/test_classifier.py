@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffusion_tutorial import checkpoints
 from diffusion_tutorial import results as record
+from diffusion_tutorial.checkpoints import loading
 from diffusion_tutorial.errors import CheckpointError
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.still_life.captions import parse
@@ -129,16 +129,16 @@ def test_both_ship_and_differ():
 def test_altered_classifiers_are_refused(tmp_path, monkeypatch, file):
     copy = tmp_path / "model"
     shutil.copytree(FOLDER, copy)
-    monkeypatch.setattr(checkpoints, "still_life_folder", lambda: copy)
-    checkpoints.verify(copy)
+    monkeypatch.setattr(loading, "still_life_folder", lambda: copy)
+    loading.verify(copy)
     content = bytearray((copy / file).read_bytes())
     content[-3] ^= 1
     (copy / file).write_bytes(content)
     with pytest.raises(CheckpointError, match=f"{file} is not what SHA256SUMS says"):
-        checkpoints.verify(copy)
+        loading.verify(copy)
     (copy / file).unlink()
     with pytest.raises(CheckpointError, match=f"{file} is missing"):
-        checkpoints.verify(copy)
+        loading.verify(copy)
 
 
 def test_the_card_says_how_well_they_read():

@@ -234,7 +234,9 @@ def project():
     # The rule does it to the pictures that the predictions imply.
     a = 0.36
     state = Predictions({"uncond": E0, "cond": EC}, GRAD)
-    pictures = [(GRAD - sqrt(1 - a) * e) / sqrt(a) for e in (E0, EC, g.Projected(s, eta)(state, Moment(0, 1, 1, a)))]
+    pictures = [
+        (GRAD - sqrt(1 - a) * e) / sqrt(a) for e in (E0, EC, g.Projected(s, eta)(state, Moment(0, 1, 1, a)))
+    ]
     close(pictures[2], g.projected(*pictures[:2], s, eta), 1e-8)
 
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
 
-from diffusion_tutorial.checkpoints import PUBLISHED, _levels, memory, published, random_pipeline
+from diffusion_tutorial.checkpoints import StableDiffusionAdapter, memory, random_pipeline
+from diffusion_tutorial.checkpoints.pipelines import _levels
 from diffusion_tutorial.guidance import ClassifierFree, NegativePrompt, ThreeBranch
+from diffusion_tutorial.landscape.published import PUBLISHED, published
 from diffusion_tutorial.noise import gaussian
+from diffusion_tutorial.samplers import Moment
 from diffusion_tutorial.schedules import NoiseSchedule
-from diffusion_tutorial.text_to_image import StableDiffusionAdapter
 
 CHAPTER = Path(__file__).resolve().parents[2] / "book" / "real-checkpoints.md"
 X_0, EPS, OTHER = (gaussian((3, 4, 8, 8), seed=3, stream=k).double() for k in range(3))
@@ -52,8 +54,8 @@ def affine():
 
     branches = {"uncond": X_0, "cond": EPS, "neg": OTHER}
     for rule in (ClassifierFree(7.5), NegativePrompt(3.0), ThreeBranch(5.0, 2.0), ThreeBranch(1.0, 0.3)):
-        guided = rule(branches, 0, 1, a)
-        converted = rule({name: to_eps(value) for name, value in branches.items()}, 0, 1, a)
+        guided = rule(branches, Moment(0, 1, 500, a))
+        converted = rule({name: to_eps(value) for name, value in branches.items()}, Moment(0, 1, 500, a))
         close(converted, to_eps(guided))
     doubled = {name: to_eps(2 * value) for name, value in branches.items()}  # weights that add up to two
     assert (doubled["cond"] - 2 * to_eps(EPS)).abs().max() > 0.1

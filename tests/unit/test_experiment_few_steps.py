@@ -8,7 +8,7 @@ import torch
 from diffusion_tutorial import results as record
 from diffusion_tutorial.checkpoints import load
 from diffusion_tutorial.experiments import few_steps
-from diffusion_tutorial.experiments.few_steps import STARTS, Setting, draw, encode, settings, start, trace
+from diffusion_tutorial.experiments.few_steps import STARTS, Setting, draw, settings, start, trace
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.still_life.scenes import render, sample_scenes
 
@@ -20,7 +20,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def latents(model):
-    return encode(model, render(sample_scenes(6, 5)), chunk=4)
+    return model.encode(render(sample_scenes(6, 5)))
 
 
 @pytest.fixture(scope="module")

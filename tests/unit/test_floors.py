@@ -25,7 +25,12 @@ FLOORS = (
     ("experiments", "bench", "cli", "__main__"),
 )
 # What lies beside others on its floor and may not know them: three worlds, each on its own.
-APART = (("mixtures", "checkpoints"), ("mixtures", "still_life"), ("widgets", "training"), ("widgets", "landscape"))
+APART = (
+    ("mixtures", "checkpoints"),
+    ("mixtures", "still_life"),
+    ("widgets", "training"),
+    ("widgets", "landscape"),
+)
 # `load` knows the model that ships by its name, and `evaluate` loads it: functions of the two that call each other.
 ALLOWED_WITHIN = {("checkpoints.loading", "still_life.captions"), ("still_life.evaluate", "checkpoints")}
 

@@ -30,8 +30,13 @@ def test_adherence_takes_one_caption_for_all_and_indices():
     assert m.rate(READ["colour"], 0).value == 0.5
 
 
-def test_still_life_words_are_the_default():
-    assert m.all_right({"shape": torch.tensor([0, 1])}, {"shape": "cube"}).value == 0.5
+def test_readings_bring_their_words():
+    words = {"shape": ("cube", "sphere")}
+    read = m.Read({"shape": torch.tensor([0, 1])}, words)
+    assert m.all_right(read, {"shape": "cube"}).value == 0.5
+    assert m.all_right(dict(read), {"shape": "sphere"}, words).value == 0.5
+    with pytest.raises(ValueError, match="said gives shape the value 'cube'; allowed: none"):
+        m.all_right(dict(read), {"shape": "cube"})  # without words, a value is an index
 
 
 def test_wilson_known_values():
@@ -138,7 +143,10 @@ def test_everything_repeats():
         (lambda: m.adherence({"shape": []}, {"shape": 0}), "readings"),
         (lambda: m.adherence({"shape": [0.5]}, {"shape": 0}), "readings"),
         (lambda: m.adherence({"shape": [0], "colour": [0, 1]}, {"shape": 0}), "one length"),
-        (lambda: m.adherence(READ, SAID[:2], VALUES), "said must be one dictionary or one for each of 4"),
+        (
+            lambda: m.adherence(READ, SAID[:2], VALUES),
+            "said is 2 dictionaries; allowed: one, or one for each of 4",
+        ),
         (lambda: m.adherence(READ, {"size": 0}, VALUES), "said names 'size'.*allowed: shape, colour"),
         (lambda: m.adherence(READ, {"shape": "cone"}, VALUES), "'cone'; allowed: sphere, cube"),
         (lambda: m.adherence(READ, {}), "said"),
@@ -146,12 +154,12 @@ def test_everything_repeats():
         (lambda: m.wilson(3, 2), "successes"),
         (lambda: m.wilson(1, 2, confidence=1.0), "confidence"),
         (lambda: m.entropy([], 2), "readings"),
-        (lambda: m.entropy([0, 2], 2), r"readings must lie in \[0, 2\)"),
+        (lambda: m.entropy([0, 2], 2), r"readings is .*; allowed: values in \[0, 2\)"),
         (lambda: m.entropy([-1, 1], 2), "readings"),
         (lambda: m.total_variation([0, 1], [0.5, 0.6]), "law"),
         (lambda: m.total_variation([], [0.5, 0.5]), "readings"),
-        (lambda: m.total_variation_floor([0.5, 0.5], 0), "n must"),
-        (lambda: m.frechet_distance(torch.zeros(5, 2), torch.zeros(6, 2)), "equal shape"),
+        (lambda: m.total_variation_floor([0.5, 0.5], 0), "n is .*; allowed:"),
+        (lambda: m.frechet_distance(torch.zeros(5, 2), torch.zeros(6, 2)), "allowed: equal ones"),
         (lambda: m.frechet_distance(torch.zeros(1, 2), torch.zeros(1, 2)), "features_a"),
         (lambda: m.frechet_distance(torch.zeros(5, 2), torch.full((5, 2), math.nan)), "features_b"),
         (lambda: m.psnr(torch.zeros(0, 3), torch.zeros(0, 3)), "images"),

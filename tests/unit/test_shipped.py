@@ -9,7 +9,6 @@ import torch
 
 from diffusion_tutorial import gaussian
 from diffusion_tutorial import results as record
-from diffusion_tutorial.experiments.few_steps import encode
 from diffusion_tutorial.metrics import rate, wilson
 from diffusion_tutorial.still_life import evaluate
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
@@ -110,7 +109,7 @@ def test_the_law_of_what_is_unsaid():
 def test_the_classifier_reads_noised_latents_as_recorded(model, t):
     """Fresh scenes, 400 of them: within chance of what results/guidance.json says for the same timestep."""
     scenes = sample_scenes(400, 123_461)
-    x_t = encode(model, render(scenes))
+    x_t = model.encode(render(scenes))
     x_t = model.schedule.add_noise(x_t, gaussian(tuple(x_t.shape), 77), t)
     read = NoisyClassifier.load("noisy").read(x_t, t)
     recorded = {point["t"]: point for point in record.read("guidance")["measured"]["accuracy"]["noisy"]}[t]
@@ -121,7 +120,7 @@ def test_the_classifier_reads_noised_latents_as_recorded(model, t):
 
 def test_the_clean_classifier_is_lost_in_noise(model):
     scenes = sample_scenes(200, 123_462)
-    x_0 = encode(model, render(scenes))
+    x_0 = model.encode(render(scenes))
     x_t = model.schedule.add_noise(x_0, gaussian(tuple(x_0.shape), 78), 500)
     shape, clean = scenes.labels[:, 0], NoisyClassifier.load("clean")
     right = [

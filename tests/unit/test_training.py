@@ -10,7 +10,7 @@ from torch import nn
 
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
-from diffusion_tutorial.training import autoencoder, classifier, data, denoiser, export, judge, loop
+from diffusion_tutorial.training import autoencoder, classifier, data, denoiser, export, flow, judge, loop
 
 
 def toy(folder, steps=12, stop_at=None, **schedule):
@@ -113,6 +113,7 @@ def test_every_stage_takes_a_step_and_learns_something(small, tmp_path):
         "autoencoder": (autoencoder.Reconstruct(vae), autoencoder.joint_loss(pictures, 0.05, 1e-3, 4)),
         "decoder": (autoencoder.Decode(vae), autoencoder.decoder_loss(pictures, latents, 0.03, 15)),
         "denoiser": (text_to_noise, denoiser.denoiser_loss(latents, labels, tokenizer, alphas_cumprod)),
+        "flow": (text_to_noise, flow.flow_loss(latents, labels, tokenizer)),
         "judge": (Judge(), judge.judge_loss(pictures, labels)),
         "classifier": (NoisyClassifier(), classifier.classifier_loss(latents, labels, alphas_cumprod)),
         "clean": (NoisyClassifier(), classifier.classifier_loss(latents, labels, alphas_cumprod, True)),
@@ -133,6 +134,66 @@ def test_captions_are_dropped_at_the_stated_rate(small):
     texts = denoiser.captions_for(labels.repeat(100, 1), random.Random(0), drop=0.1)
     share = sum(text == "" for text in texts) / len(texts)
     assert abs(share - 0.1) < 3 * (0.09 / len(texts)) ** 0.5
+
+
+def test_short_captions_come_at_the_stated_rate(small):
+    """They name one or two attributes, each as often as the others; without them the draws are the old ones."""
+    import random
+
+    from diffusion_tutorial.still_life.captions import parse
+    from diffusion_tutorial.still_life.scenes import ATTRIBUTES
+
+    _, labels, *_ = small
+    labels = labels.repeat(200, 1)
+    said = [parse(text) for text in denoiser.captions_for(labels, random.Random(0), 0.0, sparse=1.0)]
+    assert {len(names) for names in said} == {1, 2}
+    single = sum(len(names) == 1 for names in said) / len(said)
+    assert abs(single - 0.5) < 4 * (0.25 / len(said)) ** 0.5
+    for name in ATTRIBUTES:  # 1/6 of the single ones and 1/3 of the double ones
+        share = sum(name in names for names in said) / len(said)
+        assert abs(share - 0.25) < 4 * (0.1875 / len(said)) ** 0.5
+    values = [{k: ATTRIBUTES[k][v] for k, v in zip(ATTRIBUTES, row)} for row in labels.tolist()]
+    assert all(value[k] == names[k] for value, names in zip(values, said) for k in names)
+
+    def short(sparse):
+        texts = denoiser.captions_for(labels, random.Random(1), 0.0, sparse)
+        return sum(len(parse(text)) in (1, 2) for text in texts) / len(texts)
+
+    assert short(0.3) - short(0.0) == pytest.approx(0.3 * (1 - short(0.0)), abs=0.04)
+
+
+def test_the_flow_sees_every_level_and_more_of_the_noisy_ones():
+    rng = torch.Generator().manual_seed(0)
+    even = flow.noise_levels(64, 1.0, rng)
+    assert torch.equal((even * 64).long(), torch.arange(64)) and even.dtype == torch.float64
+    shifted = flow.noise_levels(4096, 2.0, rng)
+    assert 0 < shifted[0] and shifted[-1] < 1 and (shifted[1:] > shifted[:-1]).all()
+    # sigma <= s where u <= s / (2 - s)
+    for s in (0.1, 0.5, 0.9):
+        assert float((shifted <= s).double().mean()) == pytest.approx(s / (2 - s), abs=1e-3)
+
+
+def test_the_flow_is_trained_on_the_line_and_its_slope(small):
+    """A network that knows the pictures has loss 0: from x and sigma alone it finds eps - x0."""
+    _, labels, _, latents, tokenizer = small
+    seen = []
+
+    class Knows(nn.Module):
+        def forward(self, x, t, ids):
+            s = (t / 1000)[:, None, None, None]
+            candidates = latents.flatten(0, 1).float()  # the x0 whose eps is smallest is the right one
+            eps = (x[:, None] - (1 - s[:, None]) * candidates) / s[:, None]
+            best = eps.square().sum((2, 3, 4)).argmin(1)
+            seen.append((t, ids))
+            return eps[torch.arange(len(x)), best] - candidates[best]
+
+    index = torch.arange(16)
+    loss, _ = flow.flow_loss(latents, labels, tokenizer)(Knows(), index, torch.Generator().manual_seed(0))
+    low, high = seen[0][0].min(), seen[0][0].max()
+    assert 0 < low < 1000 * 2 / 17 and 1000 * 30 / 31 < high < 1000  # u below 1/16, above 15/16
+    assert float(loss) < 1e-3
+    twice = flow.flow_loss(latents, labels, tokenizer)(Knows(), index, torch.Generator().manual_seed(0))[0]
+    assert float(twice) == float(loss)
 
 
 def test_the_unet_keeps_to_what_a_browser_can_run():
@@ -180,6 +241,78 @@ def test_the_exported_folder_is_a_pipeline_and_its_sums_hold(small, tmp_path):
     assert not list((tmp_path / "model").rglob("*.bin"))
 
 
+def test_the_flow_starts_from_the_shipped_weights_and_leaves_the_text_encoder(tmp_path, monkeypatch):
+    """The stage through its command: resumed bit for bit, in a folder of its own, which diffusers' parts can load."""
+    from importlib.resources import files
+
+    import yaml
+    from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+    from safetensors.torch import load_file
+
+    from diffusion_tutorial.training import __main__ as command
+
+    monkeypatch.setattr(data, "SHARD", 8)
+    config = yaml.safe_load((files("diffusion_tutorial.training") / "config.yaml").read_text())
+    config["mixed_precision"] = "no"
+    config["data"]["shards"] = 1
+    config["flow"]["schedule"] |= {"steps": 4, "batch": 2, "warmup": 1, "decay": 1, "save_every": 2}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(FileNotFoundError, match="allowed: the stage denoiser before flow, or --init shipped"):
+        arguments = [
+            "--config",
+            str(tmp_path / "config.yaml"),
+            "--out",
+            str(tmp_path / "no"),
+            "--stages",
+            "flow",
+        ]
+        command.main(arguments)
+
+    def train(out):
+        arguments = [
+            "--config",
+            str(tmp_path / "config.yaml"),
+            "--out",
+            str(tmp_path / out),
+            "--init",
+            "shipped",
+        ]
+        command.main([*arguments, "--stages", "flow"])
+        return load_file(tmp_path / out / "unet-flow" / "diffusion_pytorch_model.safetensors")
+
+    whole, fit = train("whole"), loop.fit
+    monkeypatch.setattr(command, "fit", lambda *args, **options: fit(*args, **{**options, "stop_at": 2}))
+    train("parts")
+    monkeypatch.setattr(command, "fit", fit)
+    parts = train("parts")
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[k], parts[k]) for k in whole)
+    shipped = files("diffusion_tutorial.still_life") / "model"
+    before = load_file(str(shipped / "unet" / "diffusion_pytorch_model.safetensors"))
+    assert sum(not torch.equal(whole[k], before[k].float()) for k in whole) > len(whole) / 2
+    state = torch.load(tmp_path / "whole" / "flow" / "checkpoint" / "state.pt", weights_only=True)
+    text = load_file(str(shipped / "text_encoder" / "model.safetensors"))
+    kept = {k.removeprefix("text_encoder."): v for k, v in state["module"].items() if k.startswith("text_")}
+    assert kept.keys() >= text.keys() and all(torch.equal(kept[k], text[k].float()) for k in text)
+    scale = json.loads((tmp_path / "whole" / "scaling_factor.json").read_text())
+    assert scale == json.loads((shipped / "vae" / "config.json").read_text())["scaling_factor"]
+    record = json.loads((tmp_path / "whole" / "stages.jsonl").read_text())
+    assert record["stage"] == "flow" and record["init"] == "shipped" and record["commit"]
+
+    export.export_flow(tmp_path / "whole", tmp_path / "model-flow")
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "model-flow" / "unet")
+    assert unet(torch.zeros(1, 4, 16, 16), 999.5, torch.zeros(1, 20, 128)).sample.isfinite().all()
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path / "model-flow" / "scheduler")
+    assert scheduler.config.shift == flow.SCHEDULER["shift"]
+    listed = [
+        line.split("  ")[1] for line in (tmp_path / "model-flow" / "SHA256SUMS").read_text().splitlines()
+    ]
+    assert listed == [
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ]
+
+
 @pytest.mark.slow
 def test_two_processes_train_together(tmp_path):
     """`accelerate launch` on two CPU processes: render, train every stage for a few steps, export."""
@@ -191,7 +324,7 @@ def test_two_processes_train_together(tmp_path):
     config["mixed_precision"] = "no"
     config["data"].update(shards=2, judge_shards=2)
     config["classifier"]["snapshots"] = [1]
-    for stage in ("autoencoder", "decoder", "denoiser", "judge", "classifier", "classifier_clean"):
+    for stage in ("autoencoder", "decoder", "denoiser", "flow", "judge", "classifier", "classifier_clean"):
         config[stage]["schedule"].update(steps=2, batch=2, decay=1, save_every=2)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
@@ -213,7 +346,8 @@ def test_two_processes_train_together(tmp_path):
     outputs = [job.communicate(timeout=900)[0] for job in jobs]
     assert all(job.returncode == 0 for job in jobs), outputs
     records = [json.loads(line) for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()]
-    stages = ["autoencoder", "decoder", "denoiser", "judge", "classifier", "classifier_clean"]
+    stages = ["autoencoder", "decoder", "denoiser", "flow", "judge", "classifier", "classifier_clean"]
     assert [r["stage"] for r in records] == stages
     assert all(r["processes"] == 2 for r in records)
     assert (tmp_path / "run" / "model" / "judge.safetensors").exists()
+    assert (tmp_path / "run" / "model-flow" / "SHA256SUMS").exists()

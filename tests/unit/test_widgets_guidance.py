@@ -99,9 +99,7 @@ def test_each_control_makes_new_strips(widget, model, name, value):
 
 @pytest.mark.parametrize("architecture", ["StableDiffusionPipeline", "StableDiffusionXLPipeline"])
 def test_any_model_without_a_classifier_has_the_other_rows(architecture):
-    made = guidance_widget(
-        wrap(random_pipeline(kind=architecture)), "red", steps=1, scale=1
-    )
+    made = guidance_widget(wrap(random_pipeline(kind=architecture)), "red", steps=1, scale=1)
     assert made.error == "" and list(made.shown.samples) == ["classifier-free", "interval"]
     with pytest.raises(Exception, match="(?i)invalid selection"):
         made.method.value = "classifier"

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from diffusion_tutorial import noise
-from diffusion_tutorial.checkpoints import random_pipeline, wrap
+from diffusion_tutorial.checkpoints import StableDiffusionAdapter, random_pipeline, schedule_of, wrap
 from diffusion_tutorial.errors import PromptError, UnsupportedModelError
 from diffusion_tutorial.guidance import ClassifierFree, Conditional, Interval, NegativePrompt, ThreeBranch
 from diffusion_tutorial.samplers import SAMPLERS
-from diffusion_tutorial.text_to_image import StableDiffusionAdapter, TextToImage, schedule_of
+from diffusion_tutorial.text_to_image import TextToImage
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_the_interface_takes_texts_and_embeddings(model):
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     by_text = model.eps(x, 500, ["red", "blue"])
     assert by_text.shape == x.shape
-    assert torch.equal(by_text, model.eps(x, 500, model.encode(["red", "blue"])))
+    assert torch.equal(by_text, model.eps(x, 500, model.encode_text(["red", "blue"])))
     torch.testing.assert_close(by_text, model.eps(x, torch.tensor([500, 500]), ["red", "blue"]))
     assert torch.equal(model.eps(x, 500, None), model.eps(x, 500, ""))
     with pytest.raises(ValueError, match=r"condition is .*3 rows.*allowed: 2"):
@@ -175,8 +175,8 @@ def test_texts_are_encoded_once(pipeline, monkeypatch):
     monkeypatch.setattr(
         pipeline.text_encoder, "forward", lambda *a, **k: calls.append(len(a[0])) or forward(*a, **k)
     )
-    model.encode(["a", "b", "a"])
-    model.encode(["b", "c"])
+    model.encode_text(["a", "b", "a"])
+    model.encode_text(["b", "c"])
     assert calls == [2, 1]
 
 

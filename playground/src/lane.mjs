@@ -1,0 +1,42 @@
+// A lane: one run of the sampler with its place on the stage. { key, label, request, film, text }: request is what the
+// engine's `trajectory` takes, film whether the way there is wanted too, text the sentence that says what it is.
+
+/** One run: what the engine's `trajectory` takes, and the sentence that says what it is. */
+export function lane(key, label, s, guidance, { count = 1, film = false } = {}) {
+  const eta = s.sampler === "ddim" ? s.eta : 0;
+  const asksNegative = guidance.rule !== "classifier_free";
+  const request = {
+    prompt: s.prompt,
+    negativePrompt: asksNegative ? s.negative : "",
+    numInferenceSteps: s.steps,
+    sampler: s.sampler,
+    eta,
+    spacing: s.spacing,
+    seed: s.seed,
+    numImages: count,
+    guidance,
+  };
+  return { key, label, request, film, text: describe(request) };
+}
+
+/** The settings in one line, as the notebooks' widgets write it. */
+export function describe({ prompt, negativePrompt, numInferenceSteps, sampler, eta, spacing, seed, guidance }) {
+  const negative = negativePrompt ? `, not “${negativePrompt}”` : "";
+  const chance = eta ? `, eta ${eta}` : "";
+  const levels = spacing === "leading" ? "" : `, ${spacing}`;
+  const three = guidance.rule === "three_branch";
+  const scale = three ? `weights ${guidance.lambdaPos} and ${guidance.lambdaNeg}` : `guidance ${guidance.scale}`;
+  const kind = guidance.rule === "perp_neg" ? " by Perp-Neg" : "";
+  const within = guidance.stop === undefined ? "" : ` from ${share(guidance.start)} to ${share(guidance.stop)} of the run`;
+  return `“${prompt}”${negative}: ${numInferenceSteps} steps of ${sampler}${chance}${levels}, ${scale}${kind}${within}, seed ${seed}`;
+}
+
+/** A share of the run, as it is written. */
+export function share(x) {
+  return Number(x.toFixed(3));
+}
+
+/** What makes two lanes the same work: their runs, and whether the way there is wanted. */
+export function nameOf({ request, film }) {
+  return JSON.stringify([request, Boolean(film)]);
+}
