@@ -52,10 +52,11 @@ train: $(ENV) ## train Still Life anew (TRAIN_ARGS="--help" shows the stages)
 assignments: $(ENV) ## make the graded assignments for a class in course/ (SALT=any text, COURSE=folder)
 	$(PY) scripts/assignments.py make --salt "$(SALT)" --course "$(COURSE)"
 
-bench: $(ENV) $(MODEL) ## measure speed and memory, of the package and of the playground, and print the tables
+bench: site ## measure speed and memory, of the package, of the playground and of the pages, and print the tables
 	$(PY) scripts/chromium.py --ensure
 	$(PY) -m diffusion_tutorial bench
 	$(PY) scripts/playground_bench.py
+	$(PY) scripts/pages_bench.py
 
 test: $(ENV) $(WEB) $(MODEL) ## every test of the gate: lint, unit, parity, notebooks, site in Chromium
 	$(PY) scripts/chromium.py --ensure

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import allowed
+
 SPACINGS = ("leading", "linspace", "trailing")
 
 
@@ -190,6 +192,8 @@ class NoiseSchedule:
 
     def alpha_bars(self, t: Tensor) -> Tensor:
         """alpha_bar at timesteps t, integers of any shape on the CPU: float64, same shape."""
+        if t.is_floating_point() or not ((t >= 0) & (t < len(self._levels))).all():
+            raise ValueError(f"t is {t.tolist()!r}; allowed: integers in [0, {len(self._levels)})")
         return self._alphas_cumprod[t]
 
     def add_noise(self, x_0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
@@ -402,7 +406,7 @@ class FlowSchedule:
     def add_noise(self, x_0: Tensor, eps: Tensor, t: float | Tensor) -> Tensor:
         """sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps at timestep t or (B,) timesteps; x_0 and eps are (B, ...)."""
         if x_0.shape != eps.shape:
-            raise ValueError(f"eps must have the shape of x_0, {tuple(x_0.shape)}, got {tuple(eps.shape)}")
+            raise ValueError(allowed("eps.shape", tuple(eps.shape), f"that of x_0, {tuple(x_0.shape)}"))
         alpha_bar = self.alpha_bars(t).reshape(-1, *[1] * (x_0.ndim - 1))
         return alpha_bar.sqrt().to(x_0) * x_0 + (1 - alpha_bar).sqrt().to(x_0) * eps
 
@@ -458,7 +462,7 @@ class FlowSchedule:
         previous, which tells a `NoiseSchedule` how DDIM strides through its table, makes no difference here.
         """
         if previous not in ("stride", "grid"):
-            raise ValueError(f"previous must be 'stride' or 'grid', got {previous!r}")
+            raise ValueError(allowed("previous", previous, "'stride' or 'grid'"))
         steps = self.timesteps(num_inference_steps, spacing, steps_offset).tolist()
         ends = [*((s, self.alpha_bar(s)) for s in steps[1:]), (None, 1.0)]
         return tuple(Transition(t, s, self.alpha_bar(t), a) for t, (s, a) in zip(steps, ends, strict=True))
@@ -493,5 +497,5 @@ def _check_spacing(spacing: str) -> None:
 def _check_count(name: str, value: int, low: int, high: int | None = None) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
-        allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
-        raise ValueError(f"{name} is {value!r}; allowed: an integer {allowed}")
+        range_ = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(allowed(name, value, f"an integer {range_}"))

@@ -76,7 +76,7 @@ class TextToImage:
         schedule: the chain of noise levels that it was trained on.
         name: where it came from, for messages and labels.
         check_prompt: called as check_prompt(text, argument_name) for every prompt; raises ValueError for
-            words that the model does not know.
+            words that the model does not know, and returns the text as the encoder is to read it, or None: as it is.
 
     options: the names in `OPTIONS` that `sample` takes; here all, fewer for a model that runs its own loop.
     progress: whether `sample` shows a bar of its steps unless told otherwise.
@@ -91,7 +91,7 @@ class TextToImage:
         adapter,
         schedule: NoiseSchedule,
         name: str = "model",
-        check_prompt: Callable[[str, str], None] | None = None,
+        check_prompt: Callable[[str, str], str | None] | None = None,
     ):
         self.adapter, self.schedule, self.name, self.check_prompt = adapter, schedule, name, check_prompt
         self.eps, self.encode_text = adapter.eps, adapter.encode_text
@@ -263,8 +263,7 @@ class TextToImage:
                 raise PromptError(
                     "prompt is empty; allowed: a text that says what to draw, or None for no prompt"
                 )
-            self._check_text("prompt", text)
-        return prompts
+        return [self._checked("prompt", text) for text in prompts]
 
     def _negatives(self, negative_prompt, count: int) -> list[str] | None:
         if negative_prompt is None:
@@ -277,32 +276,33 @@ class TextToImage:
             raise PromptError(
                 allowed("negative_prompt", negative_prompt, f"a text, or a list of {count}, one a prompt")
             )
-        for text in dict.fromkeys(negatives):
-            if text != "":
-                self._check_text("negative_prompt", text)
-        return negatives
+        known = {
+            text: text if text == "" else self._checked("negative_prompt", text)
+            for text in dict.fromkeys(negatives)
+        }
+        return [known[text] for text in negatives]
 
     def _several(self, negatives, count: int) -> dict[str, list[str]]:
         if negatives is None:
             return {}
         if isinstance(negatives, str) or not isinstance(negatives, Sequence) or not negatives:
             raise PromptError(allowed("negatives", negatives, "a list of texts, at least one"))
-        for text in negatives:
-            if text != "":
-                self._check_text("negatives", text)
-        return {f"{NEG}{i}": [text] * count for i, text in enumerate(negatives)}
+        known = [text if text == "" else self._checked("negatives", text) for text in negatives]
+        return {f"{NEG}{i}": [text] * count for i, text in enumerate(known)}
 
-    def _check_text(self, name: str, text: object) -> None:
+    def _checked(self, name: str, text: object) -> str:
+        """The text as the encoder is to read it. Raises PromptError unless it can."""
         if not isinstance(text, str):
             raise PromptError(allowed(name, text, "text"))
         if self.check_prompt is not None and text.strip():
-            self.check_prompt(text, name)
+            text = self.check_prompt(text, name) or text
         tokens, limit, marks = self.adapter.count_tokens(text), self.adapter.max_tokens, self.adapter.marks
         if tokens > limit:
             shown = text if len(text) <= 60 else text[:57] + "..."
             raise PromptError(
                 f"{name} is {shown!r}, {tokens - marks} tokens; allowed: at most {limit - marks} tokens"
             )
+        return text
 
 
 def check_run(seed: object, num_images: object, eta: object) -> tuple[int, int, float]:

@@ -63,8 +63,9 @@ WORDS = {  # what stands above each preset's pictures: a title, and what to try
     ),
     "negative-prompts": (
         "What does a negative prompt take away?",
-        "Three rules on the same noise. No sphere was red to begin with: what does the negative change all the same? Then "
-        "try one that names the object itself, and a weight one less than the scale: the third rule becomes the second.",
+        "Three rules on the same four starts. Where a sphere would have been red, what comes in its place? What changes "
+        "where none was red, and does a red floor stay? Then try a negative that names the object itself, and a weight "
+        "one less than the scale: the third rule becomes the second.",
     ),
     "mixture": (
         "Points on their way from noise to data",
@@ -125,7 +126,7 @@ def stills() -> dict[str, Stills]:
         "few-steps": Stills(
             5,
             5,
-            "The same noise in 2, 3, 5, 10 and 20 steps. Above DDIM, below DDPM.",
+            "“a sphere”, unguided: the same noise in 2, 3, 5, 10 and 20 steps. Above DDIM, below DDPM.",
             tuple(
                 Picture(f"{SAMPLERS[s].title.split(',')[0]}, {n}", {"sampler": s, "steps": n})
                 for s in ("ddim", "ddpm")
@@ -142,14 +143,14 @@ def stills() -> dict[str, Stills]:
                 for rule in ("free", "interval", "classifier")
                 for s in scales
             ),
-            "Guided by a classifier of noisy latents: “a red sphere”, seed 5, 20 steps of DDIM. Made beforehand, so this "
-            "row does not follow the controls.",
+            "Guided by a classifier of noisy latents: “a red sphere”, seed 5, 20 steps of DDIM. Made beforehand, so it is "
+            "shown only while prompt, seed and steps are these.",
         ),
         "negative-prompts": Stills(
             3,
             3,
-            "“a sphere”, negative “red”: three starts, one a row, under three rules. Scale and both weights are 4.",
-            tuple(Picture(label, {}, k, rule) for k in range(3) for label, rule in rules.items()),
+            "“a matte sphere”, negative “red”: four starts, one a row, under three rules. Scale and both weights are 4.",
+            tuple(Picture(label, {}, k, rule) for k in range(4) for label, rule in rules.items()),
         ),
     }
 

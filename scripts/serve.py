@@ -6,12 +6,24 @@ python scripts/serve.py [--port 8000] [--folder _build/html]
 from __future__ import annotations
 
 import argparse
+import gzip
+import io
+import os
+import re
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 TRIES = 20
+TEXT = (".html", ".css", ".js", ".mjs", ".json", ".svg", ".xml", ".txt", ".map")  # what gzip makes smaller
+SMALL = 600  # bytes below which it is not worth it
+
+
+@lru_cache(maxsize=512)
+def compressed(path: str, changed: int, size: int) -> bytes:
+    """The file's bytes as gzip; kept until it changes."""
+    return gzip.compress(Path(path).read_bytes(), 6, mtime=0)
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -26,11 +38,33 @@ class Handler(SimpleHTTPRequestHandler):
     def log_message(self, *_) -> None:
         pass
 
+    def send_head(self):
+        """As in the standard library; a text goes compressed to a browser that takes it so."""
+        path = self.translate_path(self.path)
+        if path.endswith("/"):
+            path += "index.html"
+        takes = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not takes or not path.endswith(TEXT) or not os.path.isfile(path):
+            return super().send_head()
+        state = os.stat(path)
+        if state.st_size < SMALL or "If-Modified-Since" in self.headers:
+            return super().send_head()
+        body = compressed(path, state.st_mtime_ns, state.st_size)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Vary", "Accept-Encoding")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", self.date_time_string(state.st_mtime))
+        self.end_headers()
+        return io.BytesIO(body)
+
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         page = Path(self.directory) / "404.html"
         if code != 404 or not page.exists():
             return super().send_error(code, message, explain)
-        body = page.read_bytes()
+        # The page names the site's own address as its base; here the site is at the top.
+        body = re.sub(rb'<base href="[^"]*"', b'<base href="/"', page.read_bytes(), count=1)
         self.send_response(404)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))

@@ -1,4 +1,4 @@
-"""Links to the repository, Binder and Colab; what a shared link shows; the sitemap and the page for 404.
+"""Links to the repository, Binder and Colab; what a shared link shows; the sitemap; what pages that are no document need.
 
 A page writes `<repo:CONTRIBUTING.md>`, `[Colab](colab:notebooks/still-life.ipynb)` or
 `[Binder](binder:notebooks/still-life.ipynb)`; the address comes from `_config.yml` by scripts/address.py.
@@ -20,7 +20,6 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from address import Address  # noqa: E402
 
 LENGTH = 200
-NOT_FOUND = (Path(__file__).parent / "404.html").read_text(encoding="utf-8")
 
 
 def configure(app: Sphinx, config) -> None:
@@ -86,6 +85,16 @@ def add_metadata(app: Sphinx, pagename: str, templatename: str, context: dict, d
     context["metatags"] += "\n" + "\n".join(lines)
 
 
+def from_the_top(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """The page for 404 may stand at any address, so its links start at the site's own."""
+    if pagename == "404":
+        context["metatags"] = (
+            f'<base href="{app.config.html_baseurl}" />\n<meta name="robots" content="noindex" />'
+        )
+    elif pagename == "search":
+        context["metatags"] = '<meta name="robots" content="noindex" />'
+
+
 def mend(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """What speech needs: cells in Chinese say so, and what holds no list items is not called a list."""
     body = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', context.get("body", ""))
@@ -105,7 +114,6 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
         f"{pages}</urlset>\n",
         encoding="utf-8",
     )
-    (out / "404.html").write_text(NOT_FOUND.replace("{{ site }}", base), encoding="utf-8")
     (out / ".nojekyll").write_text("", encoding="utf-8")
 
 
@@ -114,6 +122,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("source-read", resolve_substitutions)
     app.connect("doctree-read", name_terms)
     app.connect("html-page-context", add_metadata, priority=600)
+    app.connect("html-page-context", from_the_top, priority=600)
     app.connect("html-page-context", mend)
     app.connect("build-finished", write_files)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

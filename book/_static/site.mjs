@@ -1,58 +1,95 @@
 // Small repairs of the page; nothing here is needed to read it.
 
-// The widget manager speaks to MathJax 2; the page has MathJax 3.
-const hub = {
-  Queue(...calls) {
-    for (const call of calls) {
-      const element = Array.isArray(call) ? call[2] : undefined;
-      if (!(element instanceof Element)) continue;
-      element.classList.add("mathjax_process");
-      if (element.childElementCount === 0 && element.textContent.includes("$")) {
-        element.textContent = element.textContent.replace(/\$([^$]+)\$/g, "\\($1\\)");
-      }
-      window.MathJax.startup?.promise?.then(() => window.MathJax.typesetPromise([element]));
-    }
-  },
-};
-
-function addHub() {
-  if (window.MathJax) window.MathJax.Hub ??= hub;
-}
+const COPY = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M9 9h10.5v11.5H9zM15 9V3.5H4.5V15H9"/></svg>';
+const DONE = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M4.5 12.8l5 5L19.5 6.5"/></svg>';
 
 // What scrolls sideways can be reached with the keyboard.
 function makeScrollable() {
-  for (const element of document.querySelectorAll(".bd-article :is(div.math, pre, .pst-scrollable-table-container)")) {
-    if (element.scrollWidth > element.clientWidth + 1 && element.tabIndex < 0) element.tabIndex = 0;
+  const wide = ".bd-article :is(div.formula, pre, .pst-scrollable-table-container)";
+  const found = [...document.querySelectorAll(wide)].filter((e) => e.tabIndex < 0 && e.scrollWidth > e.clientWidth + 1);
+  for (const element of found) {
+    element.tabIndex = 0;
+    if (!element.matches("pre")) element.setAttribute("role", "group");
+    if (element.matches(".formula")) element.setAttribute("aria-label", "formula, scrolls sideways");
   }
 }
 
-// Names that speech and eyes agree on: the theme's buttons, and the sliders of widgets.
-function nameControls() {
-  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
-  for (const icon of document.querySelectorAll(".theme-switch-button svg:not([aria-hidden])")) {
-    icon.querySelector("title")?.remove();
-    icon.removeAttribute("role");
-    icon.removeAttribute("aria-labelledby");
-    icon.setAttribute("aria-hidden", "true");
-  }
-  for (const handle of document.querySelectorAll(".noUi-handle:not([aria-label])")) {
-    const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");
-    handle.setAttribute("aria-label", label?.textContent.trim() || "slider");
+// A button that copies a block of code, made when a pointer or the keyboard comes to it.
+function offerCopy(event) {
+  const block = event.target.closest?.(".bd-article div.highlight");
+  if (!block || !navigator.clipboard || block.querySelector(":scope > .dt-copy")) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "dt-copy";
+  button.setAttribute("aria-label", "Copy this code");
+  button.innerHTML = COPY;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(block.querySelector("pre").textContent.trimEnd());
+    button.innerHTML = DONE;
+    setTimeout(() => (button.innerHTML = COPY), 1500);
+  });
+  block.append(button);
+}
+
+// A menu folds up when one looks elsewhere.
+function closeMenus(event) {
+  for (const menu of document.querySelectorAll("details.dt-menu[open]")) {
+    const escape = event.type === "keydown" && event.key === "Escape";
+    if (!escape && (event.type === "keydown" || menu.contains(event.target))) continue;
+    menu.open = false;
+    if (escape) menu.querySelector("summary").focus();
   }
 }
 
-addHub();
-for (const script of document.querySelectorAll('script[src*="mathjax"]')) script.addEventListener("load", addHub);
+// The switch "reading | with all code": remembered, on every chapter.
+function showCode(all) {
+  document.documentElement.dataset.code = all ? "all" : "";
+  for (const fold of document.querySelectorAll("details.dt-code")) fold.open = all;
+}
 
-addEventListener("load", () => {
-  nameControls();
-  const observer = new MutationObserver(nameControls);
-  observer.observe(document.body, { childList: true, subtree: true });
-  setTimeout(() => observer.disconnect(), 10000);
-  if (window.MathJax?.startup) window.MathJax.startup.promise.then(makeScrollable);
-  else makeScrollable();
-});
-addEventListener("resize", makeScrollable);
+for (const choice of document.querySelectorAll(".dt-switch input")) {
+  const all = choice.value === "all";
+  if (localStorage.getItem("code") === "all" && all) {
+    choice.checked = true;
+    showCode(true);
+  }
+  choice.addEventListener("change", () => {
+    localStorage.setItem("code", choice.value);
+    showCode(all);
+  });
+}
+
+// A link to what lies in a fold opens it.
+function openTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  let folded = false;
+  for (let node = target.parentElement; node; node = node.parentElement) {
+    if (node instanceof HTMLDetailsElement && !node.open) folded = node.open = true;
+  }
+  if (folded) target.scrollIntoView();
+}
+openTarget();
+addEventListener("hashchange", openTarget);
+
+document.addEventListener("pointerover", offerCopy, { passive: true });
+document.addEventListener("focusin", offerCopy);
+document.addEventListener("click", closeMenus);
+document.addEventListener("keydown", closeMenus);
+const idle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work, 200));
+addEventListener("load", () => idle(makeScrollable));
+addEventListener("resize", () => idle(makeScrollable));
+
+// Search, when it is opened.
+for (const input of document.querySelectorAll("#pst-search-dialog input, .dt-search-page input")) {
+  const open = () => import("./search.mjs").then(({ attach }) => attach(input));
+  if (input.closest(".dt-search-page")) {
+    input.value = new URLSearchParams(location.search).get("q") ?? "";
+    open().then((show) => show());
+  } else {
+    input.addEventListener("focus", () => open().then((show) => show()), { once: true });
+  }
+}
 
 // The table of systems, on the one page that has it.
 if (document.querySelector("[data-landscape]")) import("./landscape.mjs");

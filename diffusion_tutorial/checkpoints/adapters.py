@@ -48,6 +48,12 @@ class Condition:
         return cls(*(torch.cat(column) for column in columns))
 
 
+def _time(t: int | float | Tensor) -> Tensor:
+    """One timestep as a tensor without dimensions: int64 where it is whole, float64 between."""
+    value = float(t)
+    return torch.tensor(int(value)) if value.is_integer() else torch.tensor(value, dtype=torch.float64)
+
+
 class StableDiffusionAdapter:
     """A denoiser over the components of a `StableDiffusionPipeline`; `adapters` has those of other classes.
 
@@ -158,8 +164,8 @@ class StableDiffusionAdapter:
         states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
         return (states.to(self.dtype),)
 
-    def eps(self, x_t: Tensor, t: int | Tensor, condition) -> Tensor:
-        """The noise predicted in x_t (B, C, h, w) at timestep t (an integer, or one a row).
+    def eps(self, x_t: Tensor, t: int | float | Tensor, condition) -> Tensor:
+        """The noise predicted in x_t (B, C, h, w) at timestep t (a number, or one a row; whole but for a flow).
 
         condition: what `encode_text` returns, B rows; a prompt; B prompts; or None for the unconditional prediction.
         """
@@ -169,12 +175,9 @@ class StableDiffusionAdapter:
             condition = self.encode_text(condition)
         if len(condition) != len(x_t):
             raise ValueError(allowed("condition", f"{len(condition)} rows", f"{len(x_t)}, one a row of x_t"))
-        t = (
-            t.to(self.device)
-            if isinstance(t, Tensor) and t.ndim
-            else torch.tensor(int(t), device=self.device)
-        )
-        level = 1.0 if self.schedule is None else self.schedule.alphas_cumprod[t.cpu()].reshape(-1, 1, 1, 1)
+        times = t if isinstance(t, Tensor) and t.ndim else _time(t)
+        level = 1.0 if self.schedule is None else self.schedule.alpha_bars(times.cpu()).reshape(-1, 1, 1, 1)
+        t = (times.float() if times.is_floating_point() else times).to(self.device)
         rows = self.predicts.network_input(x_t, level).to(self.device, self.dtype)
         parts = []
         for start in range(0, len(rows), self.max_rows):

@@ -3,18 +3,22 @@ nothing is loaded: a pickle can run any code. Code that comes with a checkpoint 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import torch
 
 from ..errors import CheckpointError, UnsupportedModelError, allowed
+from ..schedules import FlowSchedule
+from ..still_life.models import MODELS, Shipped
 from ..text_to_image import TextToImage
 from . import memory
+from .adapters import StableDiffusionAdapter
 from .build import build, components, half, pick_device, pick_dtype, pipeline_of, place
 from .families import FAMILIES, Family
+from .silence import quiet
 from .sources import FORMS, Folder, check_name, source_of, verify
 
 STILL_LIFE = "still-life"
@@ -30,11 +34,11 @@ def load(
     """A text-to-image model, ready to sample.
 
     Args:
-        name_or_path: "still-life", the model that comes with the package; a folder in diffusers' layout; or a
-            Hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5", taken from the local cache or
-            downloaded (with HF_HUB_OFFLINE=1, from the cache only). None stands for the environment variable
-            DIFFUSION_TUTORIAL_MODEL, and for "still-life" where that is not set. A list names the stages of a
-            cascade: DeepFloyd IF's first, and then the one that enlarges its pictures.
+        name_or_path: "still-life" or another of `still_life.models.MODELS`, which come with the package; a folder
+            in diffusers' layout; or a Hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5", taken from
+            the local cache or downloaded (with HF_HUB_OFFLINE=1, from the cache only). None stands for the
+            environment variable DIFFUSION_TUTORIAL_MODEL, and for "still-life" where that is not set. A list
+            names the stages of a cascade: DeepFloyd IF's first, and then the one that enlarges its pictures.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes CUDA, then MPS, then the CPU.
         dtype: "float32", "bfloat16" or "float16" (or torch's). None means float32 for Still Life and on a CPU,
             and for other models on CUDA and MPS the half precision that the family is meant for, bfloat16 or
@@ -61,18 +65,8 @@ def load(
     check_name(name_or_path)
     name = os.fspath(name_or_path)
     device = pick_device(device)
-    if name == STILL_LIFE:
-        from ..still_life.captions import check_words
-
-        folder = still_life_folder()
-        if not folder.is_dir():
-            raise CheckpointError(
-                "name_or_path is 'still-life', but this installation has no weights of it "
-                f"(no folder {folder.name} in the package); allowed: a complete installation, or {FORMS}"
-            )
-        verify(folder)
-        wanted = pick_dtype(dtype, device, torch.float32)
-        return build(Folder(folder), name, device, wanted, memory.WHOLE, check_words)
+    if name in MODELS:
+        return _load_shipped(MODELS[name], device, pick_dtype(dtype, device, torch.float32))
     source = source_of(name_or_path)
     wanted = pick_dtype(dtype, device, half(source.family, device))
     placed = place(source, device, wanted, offload)
@@ -85,11 +79,45 @@ def estimate(name_or_path: str | os.PathLike, dtype: str | torch.dtype = "float1
     The weights are not loaded, and nothing large is downloaded. Raises what `load` raises.
     """
     check_name(name_or_path)
-    source = Folder(still_life_folder()) if name_or_path == STILL_LIFE else source_of(name_or_path)
+    # Whatever ships has the same components as Still Life, of the same sizes.
+    source = Folder(still_life_folder()) if name_or_path in MODELS else source_of(name_or_path)
     dtype = pick_dtype(dtype, torch.device("meta"), torch.float16)
     tensors, float32 = source.tensors(), source.kept(dtype)
     parts = {n: t.bytes(torch.float32 if n in float32 else dtype) for n, t in tensors.items()}
     return memory.MemoryEstimate(parts, source.working(dtype))
+
+
+def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> TextToImage:
+    """A model of the package, its files held against their sums; what it shares comes from the model it names."""
+    from ..still_life.captions import check_words
+
+    folder = still_life_folder() if row.name == STILL_LIFE else row.path
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"name_or_path is {row.name!r}, but this installation has no weights of it "
+            f"(no folder {folder.name} in the package); allowed: a complete installation, or {FORMS}"
+        )
+    verify(folder)
+    if row.shares is None:
+        return build(Folder(folder), row.name, device, dtype, memory.WHOLE, check_words)
+    from diffusers import UNet2DConditionModel
+
+    whole = _load_shipped(MODELS[row.shares], device, dtype).adapter
+    with quiet():
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, dtype=dtype)
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    schedule = FlowSchedule.from_config(config)
+    adapter = StableDiffusionAdapter(
+        unet.to(device),
+        whole.vae,
+        whole.text_encoder,
+        whole.tokenizer,
+        max_rows=whole.max_rows,
+        decode_rows=whole.decode_rows,
+        predicts=row.predicts,
+        schedule=schedule,
+    )
+    return TextToImage(adapter, schedule, row.name, check_words)
 
 
 def _load_cascade(names: Sequence, device, dtype, offload) -> TextToImage:
@@ -130,4 +158,4 @@ def _follows(family: Family, first: str | None) -> bool:
 
 def still_life_folder() -> Path:
     """Where Still Life's model lies in the package, a folder that diffusers loads too."""
-    return Path(str(resources.files("diffusion_tutorial") / "still_life" / "model"))
+    return MODELS[STILL_LIFE].path

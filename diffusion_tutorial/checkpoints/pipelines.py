@@ -344,11 +344,11 @@ class PipelineModel(TextToImage):
             raise PromptError(allowed("prompt", None, f"with {self.kind}: a text or a list of texts"))
         return super()._prompts(prompt)
 
-    def _check_text(self, name: str, text: object) -> None:
+    def _checked(self, name: str, text: object) -> str:
         if not isinstance(text, str):
             raise PromptError(allowed(name, text, "text"))
         if self.check_prompt is not None and text.strip():
-            self.check_prompt(text, name)
+            text = self.check_prompt(text, name) or text
         # The longest of the encoders counts: the others cut the text, as diffusers does.
         limit = self._call["max_sequence_length"].default if "max_sequence_length" in self._call else 77
         words = [getattr(self.pipeline, n, None) for n in self.family.components if n.startswith("tokenizer")]
@@ -356,6 +356,7 @@ class PipelineModel(TextToImage):
         if tokens > limit:
             shown = text if len(text) <= 60 else text[:57] + "..."
             raise PromptError(f"{name} is {shown!r}, {tokens} tokens; allowed: at most {limit} tokens")
+        return text
 
 
 def generators(seed: int, count: int) -> list[torch.Generator]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import random
+import re
 
 from ..errors import PromptError
 from .scenes import ATTRIBUTES
@@ -16,17 +17,26 @@ _GLUE = ("a", "an", "the", "object", "on", "in", "front", "of", "before", "with"
 WORDS: tuple[str, ...] = tuple(
     dict.fromkeys((*_GLUE, *(word for values in ATTRIBUTES.values() for word in values)))
 )
+# What stands between words: white space and the marks of a sentence, those of Chinese too.
+_BETWEEN = re.compile("[\\s.,;:!?…\"“”„'‘’()，。、；：！？（）]+")
 
 
 class UnknownWordError(PromptError):
     """A text has words outside the vocabulary."""
 
 
-def check_words(text: str, name: str = "prompt") -> None:
-    """Raise UnknownWordError, with the nearest known words, unless every word of `text` is in WORDS."""
-    unknown = [word for word in _split(text) if word not in WORDS]
+def check_words(text: str, name: str = "prompt") -> str:
+    """`text` as the tokenizer reads it: its words in small letters, without punctuation, which no caption has.
+
+    Raises UnknownWordError, with the nearest known words, unless every word is in WORDS; PromptError for a text of
+    punctuation alone.
+    """
+    words = _split(text)
+    if text.strip() and not words:
+        raise PromptError(f"{name} is {text!r}; allowed: a text with words")
+    unknown = [word for word in words if word not in WORDS]
     if not unknown:
-        return
+        return " ".join(words)
     hints = []
     for word in dict.fromkeys(unknown):
         near = difflib.get_close_matches(word, WORDS, n=3, cutoff=0.5)
@@ -38,7 +48,7 @@ def check_words(text: str, name: str = "prompt") -> None:
 
 
 def _split(text: str) -> list[str]:
-    return text.lower().split()
+    return [word for word in _BETWEEN.split(text.lower()) if word]
 
 
 def _article(words: list[str]) -> list[str]:

@@ -115,13 +115,14 @@ export function mount(name, root, say, client) {
     const reasons = ["prompt", "negative"].map((name) => {
       const said = settings[name] ?? "";
       const unknown = unknownWords(said);
-      const empty = name === "prompt" && wordsOf(said).length === 0;
+      const empty = wordsOf(said).length === 0 && (name === "prompt" || said.trim() !== "");
       const nearest = unknown.some((word) => word.nearest.length) ? " Nearest: " : "";
       const named = unknown.length ? `It does not know ${unknown.map(({ word }) => `“${word}”`).join(" and ")}.${nearest}` : "";
-      const message = empty ? "It is empty. Say what to draw, such as “a red sphere”." : named;
+      const hint = name === "prompt" ? "Say what to draw, such as “a red sphere”." : "Leave it out, or say what to steer away from.";
+      const message = empty ? `It holds no word. ${hint}` : named;
       made[name]?.complain(message, unknown);
       if (message) say(message);
-      return empty ? "the prompt is empty" : message && "a word is not known";
+      return empty ? `the ${name === "prompt" ? "prompt" : "negative prompt"} holds no word` : message && "a word is not known";
     });
     return reasons.find(Boolean) ?? "";
   }

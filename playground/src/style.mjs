@@ -87,7 +87,6 @@ details > .fields { padding-top: 0.3rem; }
 .group > .name { font-weight: 600; font-size: 0.86rem; margin-bottom: 0.45rem; font-variant-numeric: tabular-nums; }
 .row { display: grid; gap: 0 clamp(0.5rem, 1.8cqi, 1rem); grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .card > slot[name="kept"] { display: block; margin-bottom: 1.2rem; }
-.row[style*="--columns: 3"] { max-width: 31rem; }
 figure { margin: 0; min-width: 0; display: grid; grid-row: span 3; grid-template-rows: subgrid; align-content: start; }
 .pictures { display: grid; gap: 6px; grid-template-columns: repeat(var(--across, 1), minmax(0, 1fr)); }
 .pictures canvas, .blank { display: block; width: 100%; aspect-ratio: 1; border-radius: 8px; background: color-mix(in srgb, var(--pst-color-border) 45%, transparent); }
@@ -105,6 +104,8 @@ figcaption .state { color: var(--pst-color-text-muted); font-variant-numeric: ta
 .strip .name { text-align: left; white-space: normal; line-height: 1.3; }
 @container (max-width: 30rem) {
   .row[style*="--columns: 4"] { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .row[style*="--columns: 4"] > figure { padding-bottom: 0.7rem; }
+  .row[style*="--columns: 3"] .pictures { grid-template-columns: minmax(0, 1fr); }
   .row[style*="--columns: 2"] .strip .line { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   .row[style*="--columns: 2"] .between { display: none; }
 }

@@ -20,7 +20,7 @@ export class Tile {
     this.#small = columns > 2;
     this.#canvases = Array.from({ length: count }, () => h("canvas", { width: 64, height: 64, role: "img", "aria-label": "No picture yet" }));
     this.pictures = h("div", { class: "pictures" }, ...this.#canvases);
-    this.pictures.style.setProperty("--across", count === 4 ? 4 : 1);
+    this.pictures.style.setProperty("--across", count === 4 ? 2 : 1);
     this.root = h("figure", {}, ...(this.#small && count > 1 ? [this.#caption, this.pictures] : [this.pictures, this.#caption]), this.#strip);
   }
 

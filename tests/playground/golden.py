@@ -90,8 +90,10 @@ RUNS = [
         1,
     ),
 ]
-TEXTS = ["a sphere", PROMPT, "an object before a wall", "A  Red   CUBE", ""]
-UNKNOWN = ["a shpere", "a red dog", "purpel torus on teh floor"]
+TEXTS = [
+    "a sphere", PROMPT, "an object before a wall", "A  Red   CUBE", "", "A red sphere, on a green floor.", "“Cube”（red）"
+]  # fmt: skip
+UNKNOWN = ["a shpere", "a red dog", "purpel torus, on teh floor."]
 PAIRS = (0, 1)  # classes of the plane's blobs, asked for in guided walks
 
 
@@ -223,7 +225,7 @@ def rules() -> list[dict]:
 def words() -> dict:
     tokenizer = load().adapter.tokenizer
     ids = {
-        text: tokenizer(text, padding="max_length", max_length=20, truncation=True).input_ids
+        text: tokenizer(check_words(text), padding="max_length", max_length=20, truncation=True).input_ids
         for text in TEXTS
     }
     messages = {}
@@ -242,7 +244,8 @@ def words() -> dict:
         "unknown": messages,
         "captions": [{"said": s, "text": caption(s)} for s in said],
         "parsed": [
-            {"text": t, "said": parse(t)} for t in (PROMPT, "an object on a red floor", "a matte torus")
+            {"text": t, "said": parse(t)}
+            for t in (PROMPT, "an object on a red floor", "Matte torus; blue wall!")
         ],
         "attributes": {name: list(values) for name, values in ATTRIBUTES.items()},
     }

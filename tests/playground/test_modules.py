@@ -9,6 +9,9 @@ from pathlib import Path
 import golden
 import pytest
 
+from diffusion_tutorial import NoiseSchedule, load
+from diffusion_tutorial.predictions import prediction
+
 PLAYGROUND = Path(__file__).resolve().parents[2] / "playground"
 MANIFEST = PLAYGROUND / "build" / "manifest.json"
 BIN = Path(sys.executable).parent
@@ -48,6 +51,19 @@ def test_the_browser_gives_what_python_gives(values, name):
         timeout=400,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+
+def test_the_manifest_says_what_the_model_is():
+    """The levels to the last bit, and what the network predicts, read from the model and not written down again."""
+    model = load()
+    manifest = json.loads(MANIFEST.read_text())
+    assert {key: manifest[key] for key in golden.export.description(model)} == golden.export.description(model)
+    assert manifest["schedule"]["alphas_cumprod"] == model.schedule.alphas_cumprod.tolist()
+    assert manifest["prediction"] == "epsilon"
+    model.schedule, model.adapter.predicts = NoiseSchedule.cosine(spacing="trailing"), prediction("flow")
+    other = golden.export.description(model)
+    assert other["prediction"] == "flow" and other["schedule"]["spacing"] == "trailing"
+    assert other["schedule"]["alphas_cumprod"] == NoiseSchedule.cosine().alphas_cumprod.tolist()
 
 
 def test_the_manifest_is_true():

@@ -547,8 +547,8 @@ def test_an_empty_prompt_is_said_and_not_run(open_page, text):
     finish(page)
     before = stage(page)
     prompt = write(page, text)
-    page.get_by_text("It is empty. Say what to draw").first.wait_for()
-    assert page.locator(".bar .note").inner_text() == "No new picture: the prompt is empty."
+    page.get_by_text("It holds no word. Say what to draw").first.wait_for()
+    assert page.locator(".bar .note").inner_text() == "No new picture: the prompt holds no word."
     assert prompt.get_attribute("aria-invalid") == "true" and stage(page) == before
     write(page, "a cube")
     says(page, "“a cube”")
@@ -563,6 +563,8 @@ def test_an_empty_negative_prompt_is_allowed(open_page):
     write(page, "", "Negative prompt")
     finish(page, 3)
     assert page.get_by_label("Negative prompt", exact=True).get_attribute("aria-invalid") == "false"
+    write(page, "…", "Negative prompt")
+    page.get_by_text("It holds no word. Leave it out").first.wait_for()
 
 
 def test_a_button_draws_what_was_typed(open_page):

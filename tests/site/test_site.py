@@ -1,6 +1,5 @@
 """The built site as a reader's browser sees it: no third party, nothing broken, nothing out of reach."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -29,10 +28,10 @@ FAULTS = """() => {
   const wide = root.scrollWidth - root.clientWidth;
   if (wide > 0) faults.push(`wider than the window by ${wide} px`);
   for (const math of document.querySelectorAll("span.math, div.math"))
-    if (!math.querySelector("mjx-container")) faults.push(`mathematics not drawn: ${start(math)}`);
-  for (const bad of document.querySelectorAll("mjx-merror")) faults.push(`mathematics: ${start(bad)}`);
-  for (const view of document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]'))
-    if (!view.parentElement.querySelector(".jupyter-widgets")) faults.push("a widget is not drawn");
+    if (!math.querySelector(".katex-html") || !math.querySelector("math"))
+      faults.push(`mathematics not drawn: ${start(math)}`);
+  for (const bad of document.querySelectorAll(".katex-error")) faults.push(`mathematics: ${start(bad)}`);
+  for (const face of document.fonts) if (face.status === "error") faults.push(`font: ${face.family} ${face.style}`);
   for (const image of document.images)
     if (image.complete && image.naturalWidth === 0) faults.push(`picture: ${image.src.slice(0, 80)}`);
   return faults;
@@ -71,7 +70,6 @@ def view(browser, address, request):
         page.on("response", lambda r: r.status >= 400 and faults.append(f"{r.status}: {r.url}"))
         page.goto(f"{address}/{name}", wait_until="load")
         if javascript:
-            page.evaluate("window.MathJax?.startup?.promise")
             page.wait_for_load_state("networkidle")
         return page, faults
 
@@ -83,7 +81,7 @@ def view(browser, address, request):
 @pytest.mark.parametrize("kind", VIEWS)
 @every_page
 def test_page_is_whole_and_accessible(view, page, kind):
-    """No error, no failed request, no third party; all drawn, nothing too wide; axe finds no serious fault."""
+    """No error, no failed request, no third party; all drawn, nothing too wide; axe finds nothing."""
     opened, faults = view(f"{page}.html", kind)
     faults += opened.evaluate(FAULTS)
     opened.add_script_tag(path=str(AXE))
@@ -91,7 +89,6 @@ def test_page_is_whole_and_accessible(view, page, kind):
     faults += [
         f"{fault['id']} ({fault['impact']}): {node['html'][:160]}"
         for fault in found
-        if fault["impact"] in ("serious", "critical")
         for node in fault["nodes"]
     ]
     assert faults == [], "\n".join(faults)
@@ -102,12 +99,6 @@ def test_page_reads_without_javascript(view, page):
     opened, faults = view(f"{page}.html", javascript=False)
     assert not [fault for fault in faults if "third party" in fault or fault.startswith(("4", "5"))]
     assert len(opened.inner_text("article")) > 200
-
-
-def test_search_finds_a_term(view):
-    opened, faults = view("search.html?q=guidance")
-    opened.wait_for_selector("#search-results li a")
-    assert faults == []
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
@@ -140,6 +131,9 @@ def test_a_missing_page_says_so(view):
     opened, faults = view("no/such/page.html")
     assert "Nothing but noise here" in opened.inner_text("h1")
     assert faults and all("no/such/page.html" in fault or "404" in fault for fault in faults)
+    assert opened.locator("nav.bd-docs-nav a", has_text="Glossary").is_visible()
+    opened.fill(".dt-search-page input", "guidance")
+    opened.locator("ol.dt-found a").first.wait_for()
     opened.click("#home")
     opened.wait_for_url("**/book/intro.html")
     assert "Diffusion, answered" in opened.inner_text("h1")
@@ -293,9 +287,3 @@ def test_the_first_use_of_a_term_leads_to_the_glossary(soups, page):
         word = " ".join(link.get_text().lower().split())
         assert word in {name, f"{name}s", other.rstrip(")"), f"{other.rstrip(')')}s"}
         assert not link.find_parents(["a", "h1", "h2", "h3", "h4", "pre", "code"])
-
-
-def test_search_index_holds_every_page(html):
-    text = (html / "searchindex.js").read_text(encoding="utf-8")
-    index = json.loads(text[text.index("(") + 1 : text.rindex(")")])
-    assert set(PAGES) <= set(index["docnames"])

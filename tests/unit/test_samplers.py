@@ -12,6 +12,7 @@ from diffusion_tutorial.mixtures import GaussianMixture
 from diffusion_tutorial.noise import gaussian, step_noise
 from diffusion_tutorial.samplers import (
     SAMPLERS,
+    Moment,
     ddim_inversion,
     ddim_inversion_step,
     ddim_sigma,
@@ -466,3 +467,48 @@ def test_the_package_stays_light():
         "import diffusion_tutorial.metrics; assert 'diffusers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+class Noted:
+    """A denoiser that wants the moment, and notes what it was told."""
+
+    def __init__(self):
+        self.moments = []
+
+    def at(self, x_t, moment):
+        self.moments.append(moment)
+        return 0.1 * x_t
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_a_denoiser_is_told_the_moment(sampler, spacing):
+    """Step, number of steps, timestep and level of every question, Heun's second one included."""
+    noted, method = Noted(), SAMPLERS[sampler]
+    steps = list(
+        trajectory(noted, X, STILL_LIFE, 6, sampler, noise=step_noise(X.shape, 1), spacing=spacing)
+    )
+    transitions = STILL_LIFE.transitions(6, spacing, previous=method.previous)
+    first = [Moment(k, 6, t.t, t.alpha_bar_t) for k, t in enumerate(transitions)]
+    asked = [[m] for m in first]
+    if method.evaluations == 2:
+        for k, t in enumerate(transitions[:-1]):
+            asked[k].append(Moment(k + 1, 6, t.s, t.alpha_bar_s))
+    assert noted.moments == [m for step in asked for m in step]
+    assert steps[-1].nfe == len(noted.moments) == method.nfe(6)
+    assert [m.fraction for m in first] == [k / 6 for k in range(6)]
+
+
+def test_a_plain_function_is_told_the_timestep():
+    told = []
+    list(trajectory(lambda x, t: told.append(t) or 0.1 * x, X, STILL_LIFE, 5))
+    assert told == STILL_LIFE.timesteps(5).tolist()
+
+
+def test_inversion_counts_from_the_noisy_end():
+    noted = Noted()
+    list(ddim_inversion(noted, X, STILL_LIFE, 4))
+    transitions = STILL_LIFE.transitions(4)
+    assert noted.moments == [
+        Moment(k, 4, transitions[k].t, transitions[k].alpha_bar_t) for k in (3, 2, 1, 0)
+    ]

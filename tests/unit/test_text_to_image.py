@@ -10,7 +10,7 @@ from diffusion_tutorial.checkpoints import StableDiffusionAdapter, random_pipeli
 from diffusion_tutorial.errors import PromptError, UnsupportedModelError
 from diffusion_tutorial.guidance import ClassifierFree, Conditional, Interval, NegativePrompt, ThreeBranch
 from diffusion_tutorial.samplers import SAMPLERS
-from diffusion_tutorial.text_to_image import TextToImage
+from diffusion_tutorial.text_to_image import TextToImage, sample_many
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +275,62 @@ def test_a_unet_that_wants_more_is_refused(pipeline):
         adapter(in_channels=9)
     with pytest.raises(UnsupportedModelError, match="time_cond_proj_dim is 16; allowed: None"):
         adapter(time_cond_proj_dim=16)
+
+
+class Listening:
+    """A rule that notes the moments that it is asked at."""
+
+    branches = ("cond",)
+
+    def __init__(self):
+        self.asked, self.called = [], []
+
+    def needs(self, moment):
+        self.asked.append(moment)
+        return self.branches
+
+    def __call__(self, predictions, moment):
+        self.called.append(moment)
+        return predictions["cond"]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_a_rule_is_told_the_moment(model, spacing):
+    rule = Listening()
+    model.sample("red", num_inference_steps=5, guidance=rule, spacing=spacing)
+    timesteps = model.schedule.timesteps(5, spacing).tolist()
+    assert rule.asked == rule.called
+    assert [m.t for m in rule.called] == timesteps and [m.step for m in rule.called] == list(range(5))
+    assert {m.steps for m in rule.called} == {5}
+    assert [m.alpha_bar for m in rule.called] == [model.schedule.alpha_bar(t) for t in timesteps]
+
+
+def test_many_pictures_are_the_same_whatever_the_chunk(model):
+    texts, settings = ["red", "green", "red blue"], {"num_inference_steps": 3, "sampler": "ddpm"}
+    whole, cut = sample_many(model, texts, 5, **settings), sample_many(model, texts, 5, chunk=2, **settings)
+    assert whole.images.shape == (3, 3, *whole.images.shape[2:]) and whole.nfe == cut.nfe == 6
+    torch.testing.assert_close(whole.latents, cut.latents, atol=1e-4, rtol=0)
+    alone = model.sample("green", seed=5, latents=noise.gaussian((3, *model.latent_shape), 5)[1:2],
+                         noise=lambda k: noise.step_noise((3, *model.latent_shape), 5)(k)[1:2], **settings)  # fmt: skip
+    torch.testing.assert_close(whole.latents[1:2], alone.latents, atol=1e-4, rtol=0)
+    scales = sample_many(
+        model, texts, 5, 1, rule_of=lambda rows: ClassifierFree(float(rows.start)), num_inference_steps=2
+    )
+    for k, scale in enumerate((0.0, 1.0, 2.0)):
+        same = model.sample(
+            texts[k], guidance=ClassifierFree(scale), num_inference_steps=2,
+            latents=noise.gaussian((1, *model.latent_shape), 5, first=k),
+        )  # fmt: skip
+        torch.testing.assert_close(scales.latents[k : k + 1], same.latents, atol=1e-4, rtol=0)
+    assert len(sample_many(model, [None, None], 1, num_inference_steps=1).images) == 2
+    with pytest.raises(ValueError, match="prompts is .*; allowed: at least one"):
+        sample_many(model, [])
+
+
+def test_pictures_go_to_latents_and_back(model):
+    pictures = model.sample("red", num_inference_steps=1).images
+    latents = model.encode(pictures)
+    assert latents.shape == (1, *model.latent_shape) and latents.dtype == torch.float32
+    vae = model.adapter.vae
+    theirs = vae.encode(2 * pictures - 1).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(latents, theirs)

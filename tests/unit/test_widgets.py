@@ -2,13 +2,13 @@
 
 import io
 import re
-import threading
 import time
 
 import ipywidgets as ipw
 import numpy as np
 import pytest
 import torch
+from dragging import STEP, drag, given_up, slow_sample
 from PIL import Image
 
 from diffusion_tutorial import GaussianMixture, NoiseSchedule, gaussian, step_noise, trajectory
@@ -83,40 +83,11 @@ def test_each_control_makes_a_new_picture(widget, model, name, value):
 
 def test_fast_dragging_shows_no_stale_work(widget, model, monkeypatch):
     """Each step is slowed; every state seen meanwhile pairs a picture with its own label."""
-    real, started, stopped = model.sample, [], []
-
-    def slow(prompt, *args, callback=None, **kwargs):
-        def wait(*step):
-            time.sleep(0.05)
-            return callback(*step)
-
-        started.append(args[1])
-        done = real(prompt, *args, callback=wait, **kwargs)
-        if done.stopped:
-            stopped.append(args[1])
-        return done
-
-    monkeypatch.setattr(model, "sample", slow)
-    seen, ended = set(), threading.Event()
-
-    def watch():
-        while not ended.is_set():
-            seen.add(widget.picture.value)
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for steps in (10, 12, 14, 16, 8):
-        widget.steps.value = steps
-        time.sleep(0.06)  # long enough for a run to start, too short for it to end
-    assert widget.wait(30)
-    ended.set()
-    watcher.join()
-    seen.add(widget.picture.value)
-    assert widget.shown.settings.num_inference_steps == 8
+    reached = slow_sample(monkeypatch, model)
+    seen = drag(widget, widget.steps, (10, 12, 14, 16, 8), pause=0.06)
     monkeypatch.undo()
     agrees(widget, model)
-    assert stopped and set(stopped) <= {10, 12, 14, 16}  # begun, given up
+    assert widget.shown.settings.num_inference_steps == 8 and given_up(reached, last=8)
     labels = [int(re.search(r"(\d+) steps of", page)[1]) for page in seen]
     nfes = [int(re.search(r"(\d+) evaluations", page)[1]) for page in seen]
     assert set(labels) == {2, 8}  # the first and the last: nothing in between was shown
@@ -257,31 +228,15 @@ def test_fast_dragging_of_the_plane_shows_no_stale_work(plane, monkeypatch):
 
     def slow(denoiser, x, schedule, steps, *rest):
         for step in real(denoiser, x, schedule, steps, *rest):
-            time.sleep(0.05)
+            time.sleep(STEP)
             reached.append((steps, step.index))
             yield step
 
     monkeypatch.setattr(module, "trajectory", slow)
-    seen, ended = set(), threading.Event()
-
-    def watch():
-        while not ended.is_set():
-            seen.add(plane.picture.value)
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for steps in (20, 22, 24, 26, 6):
-        plane.steps.value = steps
-        time.sleep(0.08)
-    assert plane.wait(30)
-    ended.set()
-    watcher.join()
-    seen.add(plane.picture.value)
+    seen = drag(plane, plane.steps, (20, 22, 24, 26, 6), pause=0.08)
     monkeypatch.undo()
     points_agree(plane)
-    given_up = {steps for steps, _ in reached} - {6}
-    assert given_up and all((steps, steps - 1) not in reached for steps in given_up)  # begun, never finished
+    assert given_up(reached, last=6)
     assert {int(re.search(r"(\d+) steps of", page)[1]) for page in seen} == {4, 6}
 
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from dragging import drag, given_up, slow_sample
 
 from diffusion_tutorial import (
     ClassifierFree,
@@ -106,36 +107,11 @@ def test_any_model_without_a_classifier_has_the_other_rows(architecture):
 
 
 def test_dragging_gives_up_old_strips(widget, model, monkeypatch):
-    real, reached = model.sample, []
-
-    def slow(*args, callback, **settings):
-        def watched(index, count, step):
-            time.sleep(0.05)
-            reached.append((count, index))
-            return callback(index, count, step)
-
-        return real(*args, callback=watched, **settings)
-
-    monkeypatch.setattr(model, "sample", slow)
-    seen, ended = set(), threading.Event()
-
-    def watch():
-        while not ended.is_set():
-            seen.add(widget.picture.value)
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for steps in (20, 22, 4):
-        widget.steps.value = steps
-        time.sleep(0.15)
-    assert widget.wait(60)
-    ended.set()
-    watcher.join()
+    reached = slow_sample(monkeypatch, model)
+    seen = drag(widget, widget.steps, (20, 22, 4), pause=0.15)
     monkeypatch.undo()
     agrees(widget, model)
-    assert {20, 22} & {count for count, _ in reached}
-    assert all((count, count - 1) not in reached for count in (20, 22))  # begun, never finished
+    assert given_up(reached, last=4)
     assert not any("20 steps" in page or "22 steps" in page for page in seen)
 
 

@@ -1,0 +1,95 @@
+"""Pictures of a notebook's outputs become files beside the pages; every picture says how large it is.
+
+A notebook keeps its pictures in itself, as base64; a page that did so would be read only once all of them have come.
+PNG becomes WebP: without loss where that is small, so that letters in plots stay sharp, else at quality 90. SVG and
+moving pictures keep their bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from pathlib import Path
+
+from PIL import Image
+
+QUALITY = 90
+LOSSLESS_UP_TO = (
+    24_000  # bytes: a plot with few colours; above, a picture of pixels is better off with some loss
+)
+FIRST_SCREEN = 900  # characters of text before a picture that is seen without scrolling, at most
+_DATA = re.compile(r'(?<=")data:image/(png|webp|gif|jpeg|svg\+xml);base64,([A-Za-z0-9+/=\s]+?)(?=")')
+_IMG = re.compile(r"<img\b[^>]*>")
+_TAG = re.compile(r"<[^>]+>")
+
+
+def as_webp(data: bytes) -> bytes:
+    """The same pixels: without loss where that is small, else with little of it."""
+    image = Image.open(io.BytesIO(data))
+    image = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
+    exact, near = io.BytesIO(), io.BytesIO()
+    image.save(exact, "WEBP", lossless=True, method=4, quality=60)
+    if exact.tell() <= LOSSLESS_UP_TO:
+        return exact.getvalue()
+    image.save(near, "WEBP", quality=QUALITY, method=4)
+    return min(exact.getvalue(), near.getvalue(), key=len)
+
+
+def store(kind: str, text: str, images: Path, kept: Path) -> str:
+    """The name of the file in `images` that holds a picture given as base64. `kept` remembers what was converted."""
+    data = base64.b64decode(text)
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    suffix = {"svg+xml": "svg", "jpeg": "jpg", "png": "webp"}.get(kind, kind)
+    target = images / f"{digest}.{suffix}"
+    if not target.exists():
+        images.mkdir(parents=True, exist_ok=True)
+        if kind == "png":
+            before = kept / f"{digest}-{QUALITY}-{LOSSLESS_UP_TO}.webp"
+            if not before.exists():
+                kept.mkdir(parents=True, exist_ok=True)
+                before.write_bytes(as_webp(data))
+            data = before.read_bytes()
+        target.write_bytes(data)
+    return target.name
+
+
+def to_files(html: str, way: str, images: Path, kept: Path) -> str:
+    """Base64 pictures of a page as files of the folder `images`; `way` leads there from the page."""
+    return _DATA.sub(lambda found: f"{way}{store(found[1], found[2], images, kept)}", html)
+
+
+def size(path: Path) -> tuple[int, int] | None:
+    """(width, height) in pixels of a picture's file; None where it is not one, or has no size of its own."""
+    if path.suffix == ".svg":
+        text = path.read_text(encoding="utf-8")[:2000]
+        box = re.search(r'viewBox="[\d.-]+[ ,]+[\d.-]+[ ,]+([\d.]+)[ ,]+([\d.]+)"', text)
+        return (round(float(box[1])), round(float(box[2]))) if box else None
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError:
+        return None
+
+
+def sized(html: str, page: Path) -> str:
+    """Every picture with its width and height, and lazy unless it stands on the first screen of the page's article."""
+    start = html.find("<article")
+    seen = 0
+
+    def mend(found: re.Match) -> str:
+        nonlocal seen
+        tag, source = found[0], re.search(r'\bsrc="([^":]+)"', found[0])
+        if source and not re.search(r"\bwidth=", tag):
+            measured = size((page.parent / source[1]).resolve())
+            if measured:
+                tag = tag.replace("<img", f'<img width="{measured[0]}" height="{measured[1]}"', 1)
+        if start < 0 or found.start() < start or "loading=" in tag:
+            return tag
+        seen += 1
+        if seen == 1 and len(_TAG.sub("", html[start : found.start()])) < FIRST_SCREEN:
+            return tag
+        return tag.replace("<img", '<img loading="lazy" decoding="async"', 1)
+
+    return _IMG.sub(mend, html)

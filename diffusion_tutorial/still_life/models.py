@@ -1,0 +1,35 @@
+"""The models that come with the package, in one table: `load(name)` makes any of them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Shipped(NamedTuple):
+    """One model that ships.
+
+    folder lies beside this file; what it lacks of a pipeline (text encoder, tokenizer, autoencoder) is that of the model
+    named `shares`, so that nothing is stored twice.
+    """
+
+    name: str
+    title: str
+    folder: str
+    predicts: str  # a key of `predictions.PREDICTIONS`
+    shares: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where its files are."""
+        return Path(str(resources.files("diffusion_tutorial") / "still_life" / self.folder))
+
+
+MODELS: dict[str, Shipped] = {
+    row.name: row
+    for row in (
+        Shipped("still-life", "Still Life", "model", "epsilon"),
+        Shipped("still-life-flow", "Still Life, the flow", "model_flow", "flow", shares="still-life"),
+    )
+}
