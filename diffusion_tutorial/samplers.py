@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .schedules import NoiseSchedule, Transition, ZeroTerminalSNRError
+from .schedules import FlowSchedule, NoiseSchedule, Transition, ZeroTerminalSNRError
 
 # eps(x_t, t); what it is conditioned on is closed over. One that acts by the step or the level has a method
 # at(x_t, moment), a `Moment`, which is asked instead.
@@ -169,17 +169,29 @@ def euler_step(
 
 
 def heun_step(
-    x_t: Tensor, eps: Tensor, alpha_bar_t: float, alpha_bar_s: float, eps_s: Tensor
+    x_t: Tensor, eps: Tensor, alpha_bar_t: float, alpha_bar_s: float, eps_s: Tensor, variable: str = "u"
 ) -> tuple[Tensor, Tensor]:
     """Heun's method: Euler with the mean of two velocities (EDM algorithm 1).
 
     eps_s is the denoiser's answer at level s to x_s of `euler_step`, a second evaluation. x0 is that of
     `eps`.
+
+    variable = "u" averages dy/du = eps. variable = "sigma" averages the velocity of the straight-line flow,
+    eps - x0 at both ends, with sigma = u / (1 + u) for time: from almost pure noise, where u is in the hundreds, the
+    first step in u is too long for an average of its ends to mean anything. Euler's step is the same in both.
     """
     _check_shapes(x_t, eps=eps, eps_s=eps_s)
-    x_s, _ = euler_step(x_t, (eps + eps_s) / 2, alpha_bar_t, alpha_bar_s)
-    a_t = float(alpha_bar_t)
-    return x_s, (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    if variable == "u":
+        return euler_step(x_t, (eps + eps_s) / 2, a_t, a_s)[0], x0
+    if variable != "sigma":
+        raise ValueError(f"variable is {variable!r}; allowed: 'u' or 'sigma'")
+    below, _ = euler_step(x_t, eps, a_t, a_s)  # what eps_s was asked about
+    x0_s = (below - sqrt(1 - a_s) * eps_s) / sqrt(a_s)
+    scale_t, scale_s = (1 / (sqrt(a) + sqrt(1 - a)) for a in (a_t, a_s))  # to the flow's own coordinates
+    dsigma = scale_s * sqrt(1 - a_s) - scale_t * sqrt(1 - a_t)
+    return (scale_t * x_t + dsigma * (eps - x0 + eps_s - x0_s) / 2) / scale_s, x0
 
 
 def dpm_solver_pp_2m_step(
@@ -276,6 +288,15 @@ class Moment(NamedTuple):
         return self.step / self.steps
 
 
+class ByLevel(NamedTuple):
+    """A denoiser of one that is told the level instead of the timestep, as those of mixtures are."""
+
+    eps: Callable[[Tensor, float], Tensor]  # (x_t, alpha_bar) -> the noise in x_t
+
+    def at(self, x_t: Tensor, moment: Moment) -> Tensor:
+        return self.eps(x_t, moment.alpha_bar)
+
+
 class Walk(NamedTuple):
     """What a step of a walk may use beside x_t, eps and its two levels."""
 
@@ -283,6 +304,7 @@ class Walk(NamedTuple):
     noise: Callable[[], Tensor]  # the noise of this step, drawn when asked for
     before: Sequence[tuple[Tensor, float]]  # x0 and alpha_bar_t of the last two steps, the last one first
     eps_at: Callable[[Tensor], Tensor]  # the denoiser's answer to a state at level s: one more evaluation
+    time: str  # in which slopes are averaged, see `heun_step`
 
 
 def _ddim(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
@@ -302,7 +324,7 @@ def _heun(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple
     x_s, x0 = euler_step(x_t, eps, a_t, a_s)
     if a_s == 1:  # there is no noise left to predict
         return x_s, x0
-    return heun_step(x_t, eps, a_t, a_s, walk.eps_at(x_s))
+    return heun_step(x_t, eps, a_t, a_s, walk.eps_at(x_s), walk.time)
 
 
 def _2m(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
@@ -343,6 +365,28 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
+_NO_LIMIT = ("euler-u2",)  # samplers whose step from alpha_bar grows without bound as that goes to 0
+
+
+def pure_noise_step(
+    x_t: Tensor, x0: Tensor, alpha_bar_s: float, sampler: str, eta: float, noise: Callable[[], Tensor]
+) -> Tensor:
+    """A sampler's step from alpha_bar = 0, the limit of its step from a small alpha_bar: there x_t is the noise itself.
+
+        x_s = sqrt(alpha_bar_s) x0 + sqrt(1 - alpha_bar_s - sigma^2) x_t + sigma noise
+
+    with sigma = eta sqrt(1 - alpha_bar_s) for "ddim", as diffusers' DDIMScheduler has it for networks that predict v.
+    Samplers that add noise forget x_t, as at eta = 1; "ddpm-large" adds noise of variance 1. The others take DDIM's
+    step, which is theirs where there is no slope and no prediction before it. x0 is the denoiser's, all (B, ...).
+    """
+    a_s = _level("alpha_bar_s", alpha_bar_s)
+    if sampler == "ddpm-large":
+        return sqrt(a_s) * x0 + (noise() if a_s < 1 else 0.0)
+    eta = 1.0 if SAMPLERS[sampler].stochastic else eta
+    sigma = ddim_sigma(0.0, a_s, eta)
+    return _ddim_move(x0, x_t, sigma, a_s, noise() if sigma > 0 else None)
+
+
 class Step(NamedTuple):
     """One step of a walk. Tensors are (B, ...)."""
 
@@ -361,7 +405,7 @@ class Step(NamedTuple):
 def trajectory(
     denoiser: Denoiser,
     x_t: Tensor,
-    schedule: NoiseSchedule,
+    schedule: NoiseSchedule | FlowSchedule,
     num_inference_steps: int,
     sampler: str = "ddim",
     eta: float = 0.0,
@@ -374,13 +418,16 @@ def trajectory(
     Stopping the iteration stops the work. spacing and steps_offset default to the schedule's. `noise` is
     asked for the noise of step k where a sampler adds any, for example noise.step_noise(x_t.shape, seed).
 
+    A walk that starts at alpha_bar = 0 needs a denoiser with a method x0_of_noise(x_t, moment), the picture that it
+    expects there: see `pure_noise_step`.
+
     Raises ValueError, at the call and not at the first step, for an unknown sampler, eta outside [0, 1] or
     set for a sampler that has none, steps outside [1, num_train_timesteps], missing noise, and
-    ZeroTerminalSNRError for a schedule that starts at alpha_bar = 0.
+    ZeroTerminalSNRError for a schedule that starts at alpha_bar = 0 and a denoiser that predicts the noise alone.
     """
     _check_sampler(sampler)
     transitions = schedule.transitions(num_inference_steps, spacing, steps_offset, SAMPLERS[sampler].previous)
-    return walk(denoiser, x_t, transitions, sampler, eta, noise)
+    return walk(denoiser, x_t, transitions, sampler, eta, noise, schedule.time)
 
 
 def walk(
@@ -390,8 +437,12 @@ def walk(
     sampler: str = "ddim",
     eta: float = 0.0,
     noise: NoiseSource | None = None,
+    time: str = "u",
 ) -> Iterator[Step]:
-    """`trajectory` along given transitions, for example `schedules.path` of a finer grid than the table's."""
+    """`trajectory` along given transitions, for example `schedules.path` of a finer grid than the table's.
+
+    time: in which "heun" averages slopes, "u" or "sigma"; `trajectory` takes the schedule's.
+    """
     _check_sampler(sampler)
     _check_eta(eta)
     if eta != 0 and sampler != "ddim":
@@ -401,18 +452,26 @@ def walk(
             "noise is None; "
             f"allowed with sampler {sampler!r} and eta {eta}: a function of the step to the noise that it adds"
         )
-    for transition in transitions:
-        _levels(transition.alpha_bar_t, transition.alpha_bar_s)
-    return _walk(denoiser, x_t, transitions, sampler, eta, noise)
+    from_noise = getattr(denoiser, "x0_of_noise", None) is not None and sampler not in _NO_LIMIT
+    for index, transition in enumerate(transitions):
+        pure = from_noise and index == 0 and transition.alpha_bar_t == 0
+        _levels(transition.alpha_bar_s if pure else transition.alpha_bar_t, transition.alpha_bar_s)
+    return _walk(denoiser, x_t, transitions, sampler, eta, noise, time)
 
 
-def _walk(denoiser, x_t, transitions, sampler, eta, noise) -> Iterator[Step]:
+def _walk(denoiser, x_t, transitions, sampler, eta, noise, time) -> Iterator[Step]:
     ask, step, steps = _Asked(denoiser), SAMPLERS[sampler].step, len(transitions)
     before: list[tuple[Tensor, float]] = []
     for index, (t, s, a_t, a_s) in enumerate(transitions):
         now, then = Moment(index, steps, t, a_t), Moment(index + 1, steps, s, a_s)
+        if a_t == 0:
+            x0 = ask.x0_of_noise(x_t, now)
+            x_s = pure_noise_step(x_t, x0, a_s, sampler, eta, partial(_drawn, noise, index, x_t))
+            yield Step(index, t, s, a_t, a_s, x_t, x_t, x0, x_s, ask.nfe)
+            x_t = x_s
+            continue
         eps = ask(x_t, now)
-        more = Walk(eta, partial(_drawn, noise, index, x_t), before, partial(ask, moment=then))
+        more = Walk(eta, partial(_drawn, noise, index, x_t), before, partial(ask, moment=then), time)
         x_s, x0 = step(x_t, eps, a_t, a_s, more)
         before = [(x0, a_t), *before[:1]]
         yield Step(index, t, s, a_t, a_s, x_t, eps, x0, x_s, ask.nfe)
@@ -427,12 +486,17 @@ class _Asked:
     """A denoiser as a function of the state and the moment: its `at`, if it has one, or else itself, told t."""
 
     def __init__(self, denoiser: Denoiser):
+        self.denoiser = denoiser
         self.at = getattr(denoiser, "at", None) or (lambda x_t, moment: denoiser(x_t, moment.t))
         self.nfe = 0
 
     def __call__(self, x_t: Tensor, moment: Moment) -> Tensor:
         self.nfe += 1
         return self.at(x_t, moment)
+
+    def x0_of_noise(self, x_t: Tensor, moment: Moment) -> Tensor:
+        self.nfe += 1
+        return self.denoiser.x0_of_noise(x_t, moment)
 
 
 def ddim_inversion(

@@ -53,6 +53,8 @@ class NoiseSchedule:
     Raises ValueError for an empty table or betas outside the range.
     """
 
+    time = "u"  # in which a solver of second order averages slopes, see `samplers.heun_step`
+
     def __init__(
         self,
         betas: Tensor | Sequence[float],
@@ -312,9 +314,9 @@ class FlowSchedule:
     shrinks and the second grows. The network is asked about the level itself, and v or the velocity at sigma = 1
     remain at hand for a step of one's own (`samplers.ddim_step_v`, `predictions`).
 
-    **Which time.** Methods of second order that average slopes depend on the variable they call time. Heun's method
-    and "euler-u2" work in u = sigma / (1 - sigma) and its square, where the first step from sigma = 0.999 is most of
-    the way: with few steps they are far off. DDIM, Euler's method and DPM-Solver++ are not affected.
+    **Which time.** Heun's method averages two slopes, and on a flow it does so in sigma (`samplers.heun_step`): in
+    u = sigma / (1 - sigma), EDM's time, the first step from sigma = 0.999 is nearly all of the way. "euler-u2" works in
+    u squared, and with fewer than hundreds of steps it is far off here.
 
     Args:
         shift: of the levels that a sampler visits, sigma -> shift sigma / (1 + (shift - 1) sigma), as diffusers'
@@ -330,6 +332,7 @@ class FlowSchedule:
     spacing: str = "trailing"
 
     SIGMA_MAX: ClassVar[float] = 0.999  # where a walk starts in place of 1
+    time: ClassVar[str] = "sigma"
     steps_offset: ClassVar[int] = 1  # level 0 is the picture itself: there is nothing to predict
     final_alpha_cumprod: ClassVar[float] = 1.0
 

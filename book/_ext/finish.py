@@ -19,10 +19,11 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 # Scripts of Sphinx, the theme and Jupyter Book's extensions whose work the pages do without them or in site.mjs:
-# icons, menus, Sphinx's search, copying, folds, tabs, a kernel in the page.
+# icons, menus, the frame (frame.mjs), Sphinx's search, copying, folds, tabs, a kernel in the page.
 UNUSED = (
-    "bootstrap", "clipboard.min", "copybutton", "design-tabs", "doctools", "documentation_options", "fontawesome",
-    "language_data", "searchindex", "searchtools", "sphinx_highlight", "sphinx-thebe", "togglebutton",
+    "bootstrap", "clipboard.min", "copybutton", "copybutton_funcs", "design-tabs", "doctools",
+    "documentation_options", "fontawesome", "language_data", "pydata-sphinx-theme", "searchindex", "searchtools",
+    "sphinx-book-theme", "sphinx_highlight", "sphinx-thebe", "togglebutton",
 )  # fmt: skip
 INLINE = ("thebe", "toggle", "DOCUMENTATION_OPTIONS")
 FOLDERS = (
@@ -66,6 +67,45 @@ def headings_first(html: str) -> str:
     )
 
 
+def plain_code(html: str) -> str:
+    """Highlighted code without the spans that no rule colours: names, brackets, spaces."""
+    return re.sub(r'<span class="(?:n|p|w)">([^<]*)</span>|<span></span>', lambda found: found[1] or "", html)
+
+
+def tall(html: str) -> float:
+    """About how many pixels of height a section takes in a column of 75 characters: lines, code and pictures."""
+    code = sum(block.count("\n") * 20 + 60 for block in re.findall(r"<pre>.*?</pre>", html, re.S))
+    seen = re.sub(
+        r'<details class="dt-code.*?</div>\s*</details>|<pre>.*?</pre>|<math.*?</math>', "", html, flags=re.S
+    )
+    folds = 38 * html.count("<summary")
+    sizes = re.findall(r'<img[^>]*\bwidth="(\d+)" height="(\d+)"', html)
+    drawn = sum(min(1.0, 620 / int(w)) * int(h) + 60 for w, h in sizes if int(w))
+    blocks = len(re.findall(r"<(?:p|li|h[1-6]|tr|div class=\"math)\b", seen))
+    text = len(re.sub(r"<[^>]+>", "", seen))
+    return text / 75 * 28 + blocks * 22 + code * 0.7 + folds + drawn
+
+
+def with_heights(html: str) -> str:
+    """A guess at the height of each section of a page, so that the scroll bar is about right before it is laid out."""
+    parts, depth, starts, at = [], 0, [], 0
+    for tag in re.finditer(r"<section\b[^>]*>|</section>", html):
+        if tag[0][1] != "/":
+            depth += 1
+            if depth == 2:
+                starts = [tag.start(), tag.end()]
+        else:
+            if depth == 2:
+                guess = round(tall(html[starts[1] : tag.start()]), -1)
+                opening = html[starts[0] : starts[1]].replace(
+                    "<section", f'<section style="--tall:{guess:.0f}px"', 1
+                )
+                parts += [html[at : starts[0]], opening, html[starts[1] : tag.end()]]
+                at = tag.end()
+            depth -= 1
+    return "".join([*parts, html[at:]])
+
+
 def named(html: str) -> str:
     """Names and roles that speech and eyes agree on: the theme's frame, empty heads of tables, the bibliography."""
     html = html.replace(
@@ -79,9 +119,9 @@ def named(html: str) -> str:
 def touched(html: str, page: Path, out: Path, kept: Path) -> str:
     """A page's HTML as readers get it; `page` is its file in the folder `out`."""
     way = "../" * len(page.relative_to(out).parent.parts)
-    html = icons.drawn(named(headings_first(html)))
+    html = icons.drawn(named(headings_first(plain_code(html))))
     html = pictures.to_files(html, f"{way}_images/", out / "_images", kept / "pictures")
-    return pictures.sized(html, page)
+    return with_heights(pictures.sized(html, page))
 
 
 def wrap(app: Sphinx) -> None:
@@ -142,5 +182,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", wrap)
     app.connect("html-page-context", choose_scripts, priority=940)
     app.connect("build-finished", close, priority=800)
+    app.add_js_file("frame.mjs", type="module")
     app.add_js_file("site.mjs", type="module")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": False}

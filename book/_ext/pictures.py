@@ -1,8 +1,9 @@
 """Pictures of a notebook's outputs become files beside the pages; every picture says how large it is.
 
 A notebook keeps its pictures in itself, as base64; a page that did so would be read only once all of them have come.
-PNG becomes WebP: without loss where that is small, so that letters in plots stay sharp, else at quality 90. SVG and
-moving pictures keep their bytes.
+PNG becomes WebP: without loss where that is small, so that letters in plots stay sharp, else at quality 90. Moving
+pictures keep their bytes. A figure of lines, an SVG drawn on white, becomes two files without a ground, one for light and
+one for dark pages: an <img> would follow the system, and readers may choose the other.
 """
 
 from __future__ import annotations
@@ -55,8 +56,43 @@ def store(kind: str, text: str, images: Path, kept: Path) -> str:
     return target.name
 
 
+# A light figure's colours (diffusion_tutorial.plots.style) -> those on a dark ground, as far apart from it and each other.
+DARK = {
+    "#1a1a1a": "#e6e4e0", "#000000": "#f4f2ee", "#d0d0d0": "#454a52", "#0072b2": "#4aa3df", "#d55e00": "#f2803c",
+    "#009e73": "#34c497", "#cc79a7": "#e29cc2", "#e69f00": "#f0b429", "#56b4e9": "#93d0f7", "#767676": "#a9a9a9",
+    "#555555": "#b5b5b5",
+}  # fmt: skip
+_VECTOR = re.compile(r'<img class="dark-light" src="data:image/svg\+xml;base64,([A-Za-z0-9+/=\s]+)"([^>]*)>')
+
+
+def clear(svg: str) -> str:
+    """A figure without its white ground: figure and axes are filled with white, and nothing else is."""
+    return svg.replace("fill: #ffffff", "fill: none")
+
+
+def dark(svg: str) -> str:
+    """A figure in the colours of `DARK`; what is black by default, text and lines without a colour, as well."""
+    inked = re.sub(r"<svg ", f'<svg fill="{DARK["#000000"]}" ', svg, count=1)
+    return re.sub(r"#[0-9a-f]{6}\b", lambda found: DARK.get(found[0], found[0]), inked)
+
+
+def both_modes(html: str) -> str:
+    """Figures of lines twice, as the theme shows one or the other."""
+
+    def two(found: re.Match) -> str:
+        svg = clear(base64.b64decode(found[1]).decode())
+        return "".join(
+            f'<img class="only-{mode} dt-vector" src="data:image/svg+xml;base64,'
+            f'{base64.b64encode(text.encode()).decode()}"{found[2]}>'
+            for mode, text in (("light", svg), ("dark", dark(svg)))
+        )
+
+    return _VECTOR.sub(two, html)
+
+
 def to_files(html: str, way: str, images: Path, kept: Path) -> str:
     """Base64 pictures of a page as files of the folder `images`; `way` leads there from the page."""
+    html = both_modes(html)
     return _DATA.sub(lambda found: f"{way}{store(found[1], found[2], images, kept)}", html)
 
 

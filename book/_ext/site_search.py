@@ -20,6 +20,7 @@ from vendored import ask, package
 
 FOLDER = "pagefind"
 HEADINGS = ("h1", "h2", "h3", "h4")
+TASKS = ("Exercises", "Quiz")  # they ask what other sections answer
 VOID = {"img", "br", "hr", "input", "meta", "link", "wbr", "source", "path", "circle", "rect", "use"}
 SKIPPED_TAGS = {"script", "style", "svg", "pre", "button", "nav", "template", "form"}
 SKIPPED = {
@@ -37,11 +38,12 @@ SKIPPED = {
 
 @dataclass
 class Section:
-    """A heading with what stands under it up to the next heading. `weight` says how much its words count."""
+    """A heading with what stands under it up to the next heading."""
 
     anchor: str
     title: str = ""
     text: list[str] = field(default_factory=list)
+    entry: bool = False  # of the reference: a name with its signature
 
     def words(self) -> str:
         return re.sub(r"\s+", " ", "".join(self.text)).strip()
@@ -73,7 +75,7 @@ class Sections(HTMLParser):
             self.found.append(Section(anchor))
             self.heading = tag
         elif self.inside and tag == "dt" and "sig" in classes and anchor:
-            self.found.append(Section(anchor))
+            self.found.append(Section(anchor, entry=True))
             self.heading = tag
         elif self.inside and tag == "span" and anchor.startswith("term-"):
             self.found.append(Section(anchor))
@@ -114,11 +116,21 @@ def sections(page: str) -> list[Section]:
 
 def record(section: Section, page: str) -> str:
     """A section as the small page that Pagefind reads: its title counts more than its words."""
-    title = re.sub(r"\s+", " ", section.title).strip()
+    title, words = re.sub(r"\s+", " ", section.title).strip(), section.words()
+    worth = 1.0
+    if (
+        section.entry
+    ):  # its name is its title; what it takes is text, and who asks for a word wants a chapter first
+        name, bracket, rest = title.partition("(")
+        title, words = name.split(" ")[-1].removeprefix("diffusion_tutorial."), f"{bracket}{rest} {words}"
+        worth = 0.2
+    elif title in TASKS:
+        worth = 0.3
     return (
-        f'<!doctype html><html lang="en"><body><main data-pagefind-body><h1>{html.escape(title)}</h1>'
-        f'<p data-pagefind-meta="page" data-pagefind-weight="2">{html.escape(page)}</p>'
-        f"<p>{html.escape(section.words())}</p></main></body></html>"
+        '<!doctype html><html lang="en"><body><main data-pagefind-body>'
+        f'<h1 data-pagefind-weight="{8 * worth:g}">{html.escape(title)}</h1>'
+        f'<p data-pagefind-meta="page" data-pagefind-weight="{2 * worth:g}">{html.escape(page)}</p>'
+        f'<p data-pagefind-weight="{worth:g}">{html.escape(words)}</p></main></body></html>'
     )
 
 
@@ -139,6 +151,10 @@ def write(app: Sphinx, exception: Exception | None) -> None:
         found = sections(file.read_text(encoding="utf-8"))
         page = short(found[0].title) if found else name
         for k, section in enumerate(found):
+            if (
+                k + 1 < len(found) and not section.words()
+            ):  # a heading over headings shows what the first one says
+                section.text.append(found[k + 1].words())
             anchor = "" if k == 0 else f"#{section.anchor}"
             if section.title.strip() and (section.words() or k == 0):
                 records.append({"url": f"/{name}.html{anchor}", "html": record(section, page)})

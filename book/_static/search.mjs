@@ -4,7 +4,12 @@ import { ALIKE, LEFT_OUT } from "./search-words.mjs";
 
 const ROOT = new URL(document.documentElement.dataset.content_root ?? "./", document.baseURI);
 const MOST = 12;
+const LOOKED_AT = 24;
 const PAUSE = 120;
+
+/** The words of a text that say something, without the ending of a plural or a third person. */
+const stems = (text) => text.toLowerCase().match(/[\p{L}\p{N}]+/gu)?.filter((word) => !LEFT_OUT.has(word))
+  .map((word) => (word.length > 3 ? word.replace(/s$/, "") : word)) ?? [];
 
 let loading;
 function index() {
@@ -16,18 +21,22 @@ function index() {
   return loading;
 }
 
-/** What to ask the index for a reader's words: [{ words, worth }], and a note where the book has nothing of the name. */
+/** What to ask the index for a reader's words: [{ words, worth, name }], where `name` says what it is
+ * worth that a section's title has the words; and a note where the book has nothing of the name. */
 export function questions(typed) {
   const text = typed.trim().toLowerCase().replace(/[?!.,;:"“”()]+/g, " ").replace(/\s+/g, " ");
-  const asked = [{ words: text, worth: 1 }];
+  const asked = [{ words: text, worth: 1, name: 1 }];
   const kept = text.split(" ").filter((word) => !LEFT_OUT.has(word)).join(" ");
-  if (kept && kept !== text) asked.push({ words: kept, worth: 1 });
+  if (kept && kept !== text) asked.push({ words: kept, worth: 1, name: 1 });
   let note;
   const keys = Object.keys(ALIKE).filter((key) => ` ${text} `.includes(` ${key} `)).sort((a, b) => b.length - a.length);
   for (const key of keys.slice(0, 2)) {
     note ??= ALIKE[key].note;
-    // The book's name in the place of the reader's, and alone: the rest of the question may be in no section.
-    for (const [k, other] of ALIKE[key].as.entries()) asked.push({ words: other, worth: (kept === key ? 1.6 : 1.2) - 0.25 * k });
+    // Where the reader asks for more than the word, the word's own place is only one answer among others.
+    const whole = kept.split(" ").length <= key.split(" ").length;
+    for (const [k, other] of ALIKE[key].as.entries()) {
+      asked.push({ words: other, worth: (whole ? 1.6 : 0.8) - 0.25 * k, name: whole ? 1 : 0.3 });
+    }
   }
   return { asked, note, words: kept ? kept.split(" ") : [] };
 }
@@ -58,11 +67,25 @@ export async function find(typed, most = MOST) {
       }
     }
   }
-  const ordered = [...scores.values()].sort((a, b) => b.score - a.score).slice(0, most);
-  const sections = await Promise.all(ordered.map(async ({ result }) => {
-    const data = await result.data();
+  const ordered = [...scores.values()].sort((a, b) => b.score - a.score).slice(0, LOOKED_AT);
+  const read = await Promise.all(ordered.map(async ({ result, score }) => ({ data: await result.data(), score })));
+  // A section whose title is what was asked, or the book's name for it, comes first.
+  const names = asked.map(({ words: text, name }) => ({ name: stems(text), worth: name }));
+  for (const one of read) {
+    const title = stems(one.data.meta.title);
+    const place = [...title, ...stems(one.data.meta.page)];
+    const best = names.map(({ name, worth }) => {
+      const within = (some, whole) => some.length > 0 && some.every((word) => whole.includes(word));
+      if (title.join(" ") === name.join(" ")) return worth;
+      if (within(title, name) && within(name, place)) return 0.9 * worth; // "when does the negative prompt act"
+      return within(name, title) ? 0.5 * worth : 0;
+    });
+    one.score += Math.max(...best);
+  }
+  read.sort((a, b) => b.score - a.score);
+  const sections = read.slice(0, most).map(({ data }) => {
     return { url: new URL(data.raw_url.replace(/^\//, ""), ROOT).href, title: data.meta.title, page: data.meta.page, excerpt: withoutTitle(data.excerpt, data.meta.title, data.meta.page) };
-  }));
+  });
   return { sections, note };
 }
 

@@ -3,15 +3,18 @@
 const COPY = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M9 9h10.5v11.5H9zM15 9V3.5H4.5V15H9"/></svg>';
 const DONE = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M4.5 12.8l5 5L19.5 6.5"/></svg>';
 
-// What scrolls sideways can be reached with the keyboard.
-function makeScrollable() {
-  const wide = ".bd-article :is(div.formula, pre, .pst-scrollable-table-container)";
-  const found = [...document.querySelectorAll(wide)].filter((e) => e.tabIndex < 0 && e.scrollWidth > e.clientWidth + 1);
-  for (const element of found) {
-    element.tabIndex = 0;
-    if (!element.matches("pre")) element.setAttribute("role", "group");
-    if (element.matches(".formula")) element.setAttribute("aria-label", "formula, scrolls sideways");
+// What scrolls sideways can be reached with the keyboard; looked at when it comes near the window, not before.
+const near = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    if (!isIntersecting || target.tabIndex >= 0 || target.scrollWidth <= target.clientWidth + 1) continue;
+    target.tabIndex = 0;
+    if (!target.matches("pre")) target.setAttribute("role", "group");
+    if (target.matches(".formula")) target.setAttribute("aria-label", "formula, scrolls sideways");
   }
+}, { rootMargin: "400px 0px" });
+function makeScrollable() {
+  near.disconnect();
+  for (const e of document.querySelectorAll(".bd-article :is(div.formula, pre, .pst-scrollable-table-container)")) near.observe(e);
 }
 
 // A button that copies a block of code, made when a pointer or the keyboard comes to it.

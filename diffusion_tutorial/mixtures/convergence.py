@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..metrics import Estimate
 from ..noise import step_noise, uniform
-from ..samplers import ddim_sigma, ddim_step, ddpm_step, walk
+from ..samplers import ByLevel, ddim_sigma, ddim_step, ddpm_step, walk
 from ..schedules import Transition, path
 from .gaussian import GaussianMixture
 
@@ -44,10 +44,8 @@ def solve(
     eta: float = 0.0,
     seed: int = 0,
 ) -> Tensor:
-    """(B, D) where a sampler with the mixture's exact eps takes x_t (B, D) along transitions that count in
-    alpha_bar, as those of `even_log_snr` do, or in timesteps."""
-    steps = [Transition(s.alpha_bar_t, s.alpha_bar_s, s.alpha_bar_t, s.alpha_bar_s) for s in transitions]
-    *_, last = walk(mixture.eps, x_t, steps, sampler, eta, step_noise(x_t.shape, seed))
+    """(B, D) where a sampler with the mixture's exact eps takes x_t (B, D) along transitions."""
+    *_, last = walk(ByLevel(mixture.eps), x_t, transitions, sampler, eta, step_noise(x_t.shape, seed))
     return last.x_s
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..noise import gaussian, uniform
 from ..results import read
-from ..samplers import walk
-from ..schedules import NoiseSchedule, Transition
+from ..samplers import ByLevel, walk
+from ..schedules import NoiseSchedule
 from .gaussian import GaussianMixture, ring, sliced_wasserstein
 
 LEVELS = (20, 100, 1000)
@@ -96,11 +96,10 @@ def sample(
     """(M, points, 2) what each network makes of the same noise in so many steps of a sampler."""
     count = len(networks.weights[0])
     transitions = schedule.transitions(num_inference_steps, spacing, previous="grid")
-    levels = [Transition(s.alpha_bar_t, s.alpha_bar_s, s.alpha_bar_t, s.alpha_bar_s) for s in transitions]
     *_, last = walk(
-        lambda x, a: networks(x, torch.full(x.shape[:2], a)),
+        ByLevel(lambda x, a: networks(x, torch.full(x.shape[:2], a))),
         gaussian((points, 2), seed).repeat(count, 1, 1),
-        levels,
+        transitions,
         sampler,
         noise=lambda k: gaussian((points, 2), seed, stream=k + 1).repeat(count, 1, 1),
     )

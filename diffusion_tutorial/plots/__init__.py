@@ -8,7 +8,7 @@ from .._faces import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "style": ["DPI", "INK", "PALETTE", "PAPER", "RULE", "blank", "plain"],
+        "style": ["DPI", "INK", "PALETTE", "PAPER", "RULE", "TEXT", "WIDTH", "blank", "plain", "svg"],
         "pictures": ["filmstrip", "labelled_grid", "show_grid", "to_pil"],
         "curves": ["accuracy_bars", "curve_with_interval", "tracks"],
         "page": ["encode", "figure", "figure_bundle", "table"],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..errors import allowed, check_number
-from .style import INK, PALETTE, blank, plain
+from .style import INK, PALETTE, TEXT, WIDTH, blank, plain
+
+_LABEL = 17  # letters of a label before it takes another line
+_LINE = 0.085  # of the axes' height that a line of a label takes
 
 
 def accuracy_bars(
@@ -24,16 +28,20 @@ def accuracy_bars(
     if not values:
         raise ValueError(allowed("values", values, "name -> (value, low, high), at least one"))
     names, rows = list(values), [_interval(name, v) for name, v in values.items()]
-    fig = blank(6.4, 0.5 + 0.36 * len(names) + (0.3 if xlabel else 0))
+    fig = blank(WIDTH, 0.5 + 0.3 * len(names) + (0.3 if xlabel else 0))
     axes = fig.add_subplot()
     y = np.arange(len(names))[::-1]
     for k, (value, a, b) in enumerate(rows):
         axes.barh(y[k], value - low, left=low, height=0.62, color=PALETTE[0])
         axes.plot((a, b), (y[k], y[k]), color=INK, lw=1.6, solid_capstyle="butt")
-        axes.text(1.0 + 0.02 * (1 - low), y[k], f"{value:.3f}", va="center", ha="left", fontsize=9, color=INK)
+        axes.text(
+            1.0 + 0.02 * (1 - low), y[k], f"{value:.3f}", va="center", ha="left", fontsize=TEXT, color=INK
+        )
     if bar is not None:
         axes.axvline(bar, color=PALETTE[1], lw=1.2, ls="--")
-        axes.text(bar, len(names) - 0.45, f"{bar:g}", color=PALETTE[1], fontsize=8, ha="center", va="bottom")
+        axes.text(
+            bar, len(names) - 0.45, f"{bar:g}", color=PALETTE[1], fontsize=TEXT, ha="center", va="bottom"
+        )
     axes.set(yticks=y, yticklabels=names, xlim=(low, 1.0), ylim=(-0.6, len(names) - 0.4), xlabel=xlabel)
     return plain(fig, axes, grid="x")
 
@@ -56,7 +64,7 @@ def curve_with_interval(
     if not 1 <= len(curves) <= len(PALETTE):
         raise ValueError(allowed("curves", f"{len(curves)} curves", f"1 to {len(PALETTE)}"))
     x = np.asarray(x, dtype=float)
-    fig = blank(6.4, 3.6)
+    fig = blank(WIDTH, 3.0)
     axes = fig.add_subplot()
     ends = []
     for k, (label, curve) in enumerate(curves.items()):
@@ -105,7 +113,7 @@ def tracks(
     """
     if not 1 <= len(curves) <= len(PALETTE):
         raise ValueError(allowed("curves", f"{len(curves)} curves", f"1 to {len(PALETTE)}"))
-    fig = blank(6.4, 3.8)
+    fig = blank(WIDTH, 3.2)
     axes = fig.add_subplot()
     ends = []
     for k, (label, curve) in enumerate(curves.items()):
@@ -117,7 +125,7 @@ def tracks(
         if "low" in curve:
             axes.vlines(x, curve["low"], curve["high"], color=PALETTE[k], lw=1.2, alpha=0.6)
         for at, tag in zip(zip(x, y), curve.get("tags", ())):
-            axes.annotate(tag, at, (5, 5), textcoords="offset points", fontsize=8, color=PALETTE[k])
+            axes.annotate(tag, at, (5, 5), textcoords="offset points", fontsize=TEXT, color=PALETTE[k])
         ends.append((x[-1], y[-1], label, PALETTE[k]))
     if logx:
         axes.set_xscale("log")
@@ -130,21 +138,35 @@ def tracks(
 
 
 def _label_ends(fig, axes, ends) -> None:
-    """Labels right of the axes, pushed apart so that none covers another."""
+    """Labels right of the axes, pushed apart so that none covers another; long ones take two lines."""
     if not ends or (len(ends) == 1 and not ends[0][2]):
         return
     fig.draw_without_rendering()
     # Heights as fractions of the axes, bottom up; then at least a line between neighbours.
     placed = sorted(
-        (axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1], label, colour)
+        (
+            axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1],
+            "\n".join(textwrap.wrap(label, _LABEL, break_long_words=False, break_on_hyphens=False)) or label,
+            colour,
+        )
         for x, y, label, colour in ends
     )
-    step, heights = 0.075, []
-    for at, _, _ in placed:
-        heights.append(max(at, heights[-1] + step) if heights else at)
+    heights = []
+    for k, (at, label, _) in enumerate(placed):
+        room = _LINE * (1 + label.count("\n") + placed[k - 1][1].count("\n") + 1) / 2
+        heights.append(max(at, heights[-1] + room) if heights else at)
     over = max(0.0, heights[-1] - 1.0)
     for (_, label, colour), at in zip(placed, heights, strict=True):
-        axes.text(1.02, at - over, label, transform=axes.transAxes, color=colour, fontsize=9, va="center")
+        axes.text(
+            1.02,
+            at - over,
+            label,
+            transform=axes.transAxes,
+            color=colour,
+            fontsize=TEXT,
+            va="center",
+            linespacing=1,
+        )
 
 
 def _interval(name: str, triple: Sequence[float]) -> tuple[float, float, float]:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import allowed
-from .style import INK, PALETTE, RULE, blank
+from .style import INK, PALETTE, RULE, TEXT, WIDTH, blank
+
+GROUND = 61  # pixels a side of a density: what shows it smooths them
 
 
 def plane(limit: float, side: int, centre: Sequence[float] = (0.0, 0.0)) -> Tensor:
@@ -25,7 +27,7 @@ def field_panels(
     centre: Sequence[float] = (0.0, 0.0),
     side: int = 15,
     columns: int = 2,
-    size: float = 3.0,
+    size: float = WIDTH / 2,
 ):
     """A panel for each field: arrows on a grid, above the density that the field climbs.
 
@@ -43,17 +45,19 @@ def field_panels(
         raise ValueError(allowed("paths", unknown[0], ", ".join(map(repr, fields))))
     columns = min(columns, len(fields))
     rows = -(-len(fields) // columns)
+    from matplotlib.colors import to_rgb
+
     fig = blank(size * columns, (size + 0.25) * rows)
-    grid, fine = plane(limit * (1 - 1 / side), side, centre), plane(limit, 121, centre)
+    grid, fine = plane(limit * (1 - 1 / side), side, centre), plane(limit, GROUND, centre)
     for k, (title, (vectors, log_density)) in enumerate(fields.items()):
         axes = fig.add_subplot(rows, columns, k + 1)
         if log_density is not None:
-            values = log_density(fine).reshape(121, 121)
-            shade = (values - values.max()).exp().sqrt().numpy()  # the root keeps thin tails in sight
+            values = log_density(fine).reshape(GROUND, GROUND)
+            shade = (values - values.max()).exp().sqrt()  # the root keeps thin tails in sight
+            blue = torch.tensor([*to_rgb(PALETTE[0]), 1.0]).expand(GROUND, GROUND, 4).clone()
+            blue[..., 3] = 0.55 * shade  # clear where there is nothing, so that any ground shows through
             extent = (centre[0] - limit, centre[0] + limit, centre[1] - limit, centre[1] + limit)
-            axes.imshow(
-                shade, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=1.8, interpolation="bilinear"
-            )
+            axes.imshow(blue.numpy(), origin="lower", extent=extent, interpolation="none")
         v = vectors(grid)
         norm = v.norm(dim=1, keepdim=True)
         arrows = v / norm.clamp(min=1e-12) * (norm / norm.max().clamp(min=1e-12)).sqrt()
@@ -72,7 +76,7 @@ def field_panels(
             xlim=(centre[0] - limit, centre[0] + limit), ylim=(centre[1] - limit, centre[1] + limit),
             aspect="equal", xticks=(), yticks=(),
         )  # fmt: skip
-        axes.set_title(title, fontsize=10, color=INK)
+        axes.set_title(title, fontsize=TEXT, color=INK)
         for spine in axes.spines.values():
             spine.set_color(RULE)
     return fig

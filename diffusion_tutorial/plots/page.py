@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import allowed
 from .pictures import show_grid, to_pil
-from .style import DPI
+from .style import DPI, SHOWN, svg
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
@@ -65,7 +65,7 @@ def figure(
     fig: a matplotlib figure, a PIL picture, or what `to_pil` takes (several pictures become a grid). alt:
     what the figure shows, in a sentence or two; required. caption: plain text under the figure. dpi: of a
     matplotlib figure. scale, resample: for pictures. Inside a notebook the output is an HTML figure that
-    holds the picture itself, as PNG or WebP; elsewhere only the text is
+    holds the picture itself, as SVG, PNG or WebP; elsewhere only the text is
     shown. Raises ValueError for an empty alt.
     """
     from IPython.display import display
@@ -105,11 +105,14 @@ def figure_bundle(
 
 
 def encode(fig, dpi: int = DPI) -> tuple[bytes, str, int, int]:
-    """A matplotlib figure or a PIL picture to (bytes, "png" or "webp", width, height).
+    """A matplotlib figure or a PIL picture to (bytes, "svg+xml", "png" or "webp", width, height in pixels shown).
 
-    Lines and text have few colours and become a PNG, which is exact; pictures have many and become a WebP, a
-    tenth of the size.
+    A figure of lines and text becomes an SVG. What has few colours becomes a PNG, which is exact; pictures have many and
+    become a WebP, a tenth of the size.
     """
+    if getattr(fig, "vector", False):
+        width, height = (round(SHOWN * DPI * inches) for inches in fig.get_size_inches())
+        return svg(fig), "svg+xml", width, height
     picture = _rendered(fig, dpi) if _is_figure(fig) else fig.convert("RGB")
     buffer = io.BytesIO()
     kind = "png" if picture.getcolors(4096) else "webp"

@@ -159,7 +159,7 @@ def filmstrip(
     latents = torch.cat([getattr(run[s], name)[index : index + 1] for name in which for s in steps])
     return show_grid(
         samples.decode(latents),
-        titles=[f"t = {run[s].t}" for s in steps],
+        titles=[f"t = {run[s].t:.4g}" for s in steps],
         columns=len(steps),
         scale=scale,
         resample=resample,

@@ -1,19 +1,14 @@
-"""How good Still Life is: every bar, measured. `python -m diffusion_tutorial.still_life.evaluate`.
+"""How good Still Life is: every bar, measured. `python -m diffusion_tutorial.experiments.still_life` runs it.
 
 Pictures are sampled by the same loop that the chapters use; the judge, which no sampler ever sees, reads them.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime
-import json
 import random
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -31,7 +26,6 @@ from diffusion_tutorial.metrics import (
     total_variation,
     total_variation_floor,
 )
-from diffusion_tutorial.results import machine
 from diffusion_tutorial.text_to_image import sample_many
 
 from .captions import caption, parse
@@ -203,17 +197,6 @@ def evaluate(
     return found
 
 
-def plain(value):
-    """Estimates as dictionaries, floats with six digits: what JSON keeps."""
-    if isinstance(value, Estimate):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
 def bars(found: dict) -> list[tuple[str, float, str, float, bool]]:
     """(what, measured, "≥" or "≤", bar, met?) for each bar, from what `evaluate` returns, in JSON form."""
     worst = lambda table: min(v["value"] for v in table.values())  # noqa: E731
@@ -245,36 +228,3 @@ def bars(found: dict) -> list[tuple[str, float, str, float, bool]]:
     return [
         (what, got, sign, bar, got >= bar if sign == "≥" else got <= bar) for what, got, sign, bar in rows
     ]
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="a Still Life folder (default: the shipped one)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these alone")
-    parser.add_argument(
-        "--share", type=float, default=1.0, help="share of the full sample counts, to look quickly"
-    )
-    parser.add_argument("--frechet-scales", type=float, nargs="+", default=[1, 1.5, 2])
-    parser.add_argument(
-        "-o", "--out", type=Path, help="a JSON file; parts not measured now stay as they are in it"
-    )
-    args = parser.parse_args(argv)
-    from diffusion_tutorial.checkpoints import load
-
-    model = load(str(args.model) if args.model else "still-life")
-    judge = Judge.load(args.model / "judge.safetensors" if args.model else None)
-    found = plain(evaluate(model, judge, args.parts, args.share, args.frechet_scales))
-    words = sys.argv[1:] if argv is None else argv
-    found["command"] = " ".join(["python -m diffusion_tutorial.still_life.evaluate", *words])
-    found["machine"] = machine()
-    if args.out:
-        kept = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
-        found = {**kept, **found}
-        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if set(PARTS) <= set(found):
-        for what, got, sign, bar, met in bars(found):
-            print(f"{what}: {got:.4g} ({sign} {bar:g}) {'met' if met else 'not met'}")
-
-
-if __name__ == "__main__":
-    main()

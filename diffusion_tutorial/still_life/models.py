@@ -1,4 +1,7 @@
-"""The models that come with the package, in one table: `load(name)` makes any of them."""
+"""The models of the family in one table, `KNOWN`, and those whose weights come with this installation, `MODELS`.
+
+`load(name)` makes any of the latter.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import NamedTuple
 
 
 class Shipped(NamedTuple):
-    """One model that ships.
+    """One model of the family.
 
     folder lies beside this file; what it lacks of a pipeline (text encoder, tokenizer, autoencoder) is that of the model
     named `shares`, so that nothing is stored twice.
@@ -26,10 +29,15 @@ class Shipped(NamedTuple):
         return Path(str(resources.files("diffusion_tutorial") / "still_life" / self.folder))
 
 
-MODELS: dict[str, Shipped] = {
+KNOWN: dict[str, Shipped] = {
     row.name: row
     for row in (
         Shipped("still-life", "Still Life", "model", "epsilon"),
         Shipped("still-life-flow", "Still Life, the flow", "model_flow", "flow", shares="still-life"),
     )
+}
+
+# Those whose weights are here. The classic always counts: without it an installation is not whole, and `load` says so.
+MODELS: dict[str, Shipped] = {
+    name: row for name, row in KNOWN.items() if row.shares is None or row.path.is_dir()
 }

@@ -185,10 +185,16 @@ class Run:
             self._save_half(classifier, f"{name.replace('_', '-')}.safetensors")
 
     def export(self) -> None:
+        """out/model and out/model-flow, whichever of the two was trained here."""
+        made = {"unet": (export, "model"), "unet-flow": (export_flow, "model-flow")}
+        found = [name for name in made if (self.out / name).exists()]
+        if not found:
+            raise FileNotFoundError(
+                f"{self.out} has neither of {', '.join(made)}; allowed: a stage that trains one"
+            )
         if self.accelerator.is_main_process:
-            export(self.out, self.out / "model")
-            if (self.out / "unet-flow").exists():
-                export_flow(self.out, self.out / "model-flow")
+            for write, folder in (made[name] for name in found):
+                write(self.out, self.out / folder)
 
     def scale(self, latents) -> float:
         """The factor that brings the latents to unit variance (Rombach et al. 2022, appendix G)."""

@@ -1,16 +1,20 @@
-"""The model card, written from what was measured: `python -m diffusion_tutorial.training.card`."""
+"""The model cards, written from what was measured.
+
+python -m diffusion_tutorial.training.card                            the classic's
+python -m diffusion_tutorial.training.card --model still-life-flow    the flow's
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from importlib.resources import files
 from pathlib import Path
 
 from safetensors import safe_open
 
-from diffusion_tutorial.results import read
+from diffusion_tutorial.results import RESULTS, read
 from diffusion_tutorial.still_life.evaluate import bars
+from diffusion_tutorial.still_life.models import KNOWN
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES, HELD_OUT
 
 
@@ -125,7 +129,7 @@ The diffusers folder takes {size / 1e6:.1f} MB, weights in fp16.
         )
     }
 
-Measured on {found["date"]} by `python -m diffusion_tutorial.still_life.evaluate` on scenes
+Measured on {found["date"]} by `python -m diffusion_tutorial.experiments.still_life` on scenes
 that training never saw. Brackets hold 95% intervals. The judge reads every attribute off a picture; it was trained on
 clean renderings alone.
 
@@ -201,20 +205,181 @@ One object, one camera height, no counting, no relations. The pictures are synth
 """
 
 
+FLOW_BARS = {
+    "plain": ("Scale 1: total variation of unsaid walls and floors, worst", "≤", 0.05),
+    "worst": ("Scale 1: total variation of the unsaid, worst", "≤", 0.10),
+    "frechet": ("Fréchet excess over reconstructions, best scale", "≤", 3.0),
+    "frechet 1": ("Fréchet excess over reconstructions, scale 1", "≤", 5.0),
+    "8 steps": ("Full captions, scale 2, 8 steps: all six right", "≥", 0.99),
+    "4 steps": ("Full captions, scale 2, 4 steps: all six right", "≥", 0.99),
+    "held out": ("Held-out pairs, scale 2, 20 steps: all six right", "≥", 0.97),
+}
+
+
+def flow_bars(measured: dict) -> list[tuple[str, float, str, float, bool]]:
+    """(what, measured, "≥" or "≤", bar, met?) for each bar of the flow, from what `experiments.flow` measures."""
+    unsaid = [part for name, part in measured.items() if name.startswith("unsaid")]
+    variation = [(name, e["value"]) for part in unsaid for name, e in part["total_variation"].items()]
+    excess = {scale: e["excess"]["value"] for scale, e in measured["frechet"]["by_scale"].items()}
+    got = {
+        "plain": max(value for name, value in variation if name in ("wall", "floor")),
+        "worst": max(value for _, value in variation),
+        "frechet": min(excess.values()),
+        "frechet 1": excess["1"],
+        "8 steps": measured["all right, 8 steps"]["all_right"]["value"],
+        "4 steps": measured["all right, 4 steps"]["all_right"]["value"],
+        "held out": measured["all right, held out"]["all_right"]["value"],
+    }
+    return [
+        (what, got[key], sign, bar, got[key] >= bar if sign == "≥" else got[key] <= bar)
+        for key, (what, sign, bar) in FLOW_BARS.items()
+    ]
+
+
+def flow_card(folder: Path, found: dict, stages: list[dict]) -> str:
+    """Markdown for the README.md of a folder that holds a flow.
+
+    found: results/still_life_flow.json; stages: the lines of stages.jsonl.
+    """
+    measured = found["measured"]
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    stage = [s for s in stages if s["stage"] == "flow"][-1]
+    unsaid = [
+        [
+            f"“{part['prompt']}”",
+            name,
+            f"{_interval(part['total_variation'][name])} ({part['floor'][name]:.3f})",
+            _interval(part["entropy"][name], 2),
+        ]
+        for key, part in measured.items()
+        if key.startswith("unsaid")
+        for name in part["total_variation"]
+    ]
+    right = [
+        [key.removeprefix("all right, "), str(part["n"]), str(part["steps"]), _interval(part["all_right"])]
+        for key, part in measured.items()
+        if key.startswith("all right")
+    ]
+    f = measured["frechet"]
+    distances = [
+        ["other real pictures (the floor)", _interval(f["real"]), ""],
+        ["reconstructions by the autoencoder", _interval(f["reconstructions"]), "0"],
+        *(
+            [f"samples at scale {scale}", _interval(e["distance"]), _interval(e["excess"])]
+            for scale, e in f["by_scale"].items()
+        ),
+    ]
+    first = next(part for key, part in measured.items() if key.startswith("unsaid"))
+    plan = stage["schedule"]
+    return f"""---
+license: cc-by-4.0
+pipeline_tag: text-to-image
+library_name: diffusers
+---
+
+# Still Life, the flow
+
+The U-Net of Still Life, trained on to predict the velocity of a straight line from picture to noise, as Stable
+Diffusion 3 and FLUX do. Text encoder, tokenizer and autoencoder are the classic's, in the folder `model` beside this
+one. Its start is pure noise by construction.
+
+```python
+from diffusion_tutorial import load
+model = load("still-life-flow")
+model.sample("a large shiny red sphere on a green floor", guidance_scale=2, num_inference_steps=8).pil()[0]
+```
+
+diffusers has no pipeline class for a U-Net with such a scheduler; its parts load:
+
+```python
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+classic = StableDiffusionPipeline.from_pretrained("model", torch_dtype=torch.float32)
+unet = UNet2DConditionModel.from_pretrained("{folder.name}/unet", torch_dtype=torch.float32)
+scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained("{folder.name}/scheduler")
+scheduler.set_timesteps(sigmas=[1 - k / 8 for k in range(8)])
+words, empty = classic.encode_prompt("a red cube", "cpu", 1, True)
+x = torch.randn(1, 4, 16, 16)
+with torch.no_grad():
+    for t in scheduler.timesteps:
+        cond, uncond = unet(x.repeat(2, 1, 1, 1), t, torch.cat([words, empty])).sample.chunk(2)
+        x = scheduler.step(uncond + 2 * (cond - uncond), t, x).prev_sample
+    picture = classic.vae.decode(x / classic.vae.config.scaling_factor).sample
+```
+
+`SHA256SUMS` lists every file that is loaded; `load` checks them first, and those of the classic. The U-Net has
+{parameters(file):,} parameters and takes {file.stat().st_size / 1e6:.1f} MB in fp16.
+
+## How good it is
+
+{
+        _table(
+            ["bar", "measured", "wanted", ""],
+            [
+                [what, f"{got:.4g}", f"{sign} {bar:g}", "met" if met else "**not met**"]
+                for what, got, sign, bar, met in flow_bars(measured)
+            ],
+        )
+    }
+
+Measured on {found["date"]} by `{found["command"]}` at commit {
+        found["commit"]
+    }, on scenes that training never saw.
+Brackets hold 95% intervals. Steps are Euler's.
+
+What a caption leaves unsaid should follow the training law. At scale 1, {first["n"]} samples each, {
+        first["steps"]
+    } steps:
+total variation from that law (in brackets behind it, what chance alone would show), and entropy in bits:
+
+{_table(["prompt", "unsaid", "total variation", "entropy"], unsaid)}
+
+Captions that name all six attributes, at scale {measured["all right, 8 steps"]["guidance_scale"]:g}:
+
+{_table(["captions", "N", "steps", "all six right"], right)}
+
+Fréchet distance to {f["n"]} real pictures, in the judge's {f["features"]} features, {f["steps"]} steps:
+
+{_table(["pictures", "distance", "excess over reconstructions"], distances)}
+
+## How it was trained
+
+`make train TRAIN_ARGS="--stages flow --init {
+        stage["init"]
+    }"`, with `diffusion_tutorial/training/config.yaml` at commit
+{stage.get("commit", "unknown")}: {plan["steps"]} steps of {plan["batch"] * stage["processes"]}, seed {
+        plan["seed"]
+    }, in
+{stage["minutes"]} minutes of wall time on {stage["machine"]} that other work shared, on {
+        stage["date"]
+    }. Mean squared
+error of the velocity over the last hundred steps: {stage["final_loss"]:.4f}.
+
+## Limits
+
+Those of Still Life. It knows the same words, shows one object, and its pictures are synthetic.
+"""
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=KNOWN, default="still-life")
     parser.add_argument("--run", type=Path, default=Path("runs/still-life"))
-    parser.add_argument("--folder", type=Path, default=files("diffusion_tutorial.still_life") / "model")
-    parser.add_argument(
-        "--result", type=Path, default=files("diffusion_tutorial") / "results" / "still_life.json"
-    )
+    parser.add_argument("--folder", type=Path, help="default: where the model ships")
+    parser.add_argument("--result", type=Path, help="default: the model's in results/")
     args = parser.parse_args(argv)
+    folder = args.folder or KNOWN[args.model].path
+    result = args.result or RESULTS / f"{args.model.replace('-', '_')}.json"
     stages = [
         json.loads(line) for line in (args.run / "stages.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-    found = json.loads(Path(args.result).read_text(encoding="utf-8"))
-    folder, classifiers = Path(str(args.folder)), read("guidance")["measured"]["accuracy"]
-    (folder / "README.md").write_text(card(folder, found, stages, classifiers), encoding="utf-8")
+    found = json.loads(result.read_text(encoding="utf-8"))
+    if KNOWN[args.model].predicts == "flow":
+        text = flow_card(folder, found, stages)
+    else:
+        text = card(folder, found, stages, read("guidance")["measured"]["accuracy"])
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

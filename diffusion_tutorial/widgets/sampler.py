@@ -206,7 +206,7 @@ def strip(samples: Samples) -> Image.Image:
     pictures = to_pil(samples.decode(latents))
     for picture in pictures:
         picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return labelled_grid(pictures, ["x_t", "x0"], [f"t = {run[k].t}" for k in picks])
+    return labelled_grid(pictures, ["x_t", "x0"], [f"t = {run[k].t:.4g}" for k in picks])
 
 
 def sampler_widget(model: TextToImage, prompt: str, **settings) -> SamplerWidget:

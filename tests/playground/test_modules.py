@@ -11,6 +11,7 @@ import pytest
 
 from diffusion_tutorial import NoiseSchedule, load
 from diffusion_tutorial.predictions import prediction
+from diffusion_tutorial.schedules import FlowSchedule
 
 PLAYGROUND = Path(__file__).resolve().parents[2] / "playground"
 MANIFEST = PLAYGROUND / "build" / "manifest.json"
@@ -57,11 +58,22 @@ def test_the_manifest_says_what_the_model_is():
     """The levels to the last bit, and what the network predicts, read from the model and not written down again."""
     model = load()
     manifest = json.loads(MANIFEST.read_text())
-    assert {key: manifest[key] for key in golden.export.description(model)} == golden.export.description(model)
+    assert {key: manifest[key] for key in golden.export.description(model)} == golden.export.description(
+        model
+    )
     assert manifest["schedule"]["alphas_cumprod"] == model.schedule.alphas_cumprod.tolist()
     assert manifest["prediction"] == "epsilon"
     model.schedule, model.adapter.predicts = NoiseSchedule.cosine(spacing="trailing"), prediction("flow")
     other = golden.export.description(model)
+    model.schedule = FlowSchedule(shift=3.0)
+    flow = {
+        "kind": "flow",
+        "shift": 3.0,
+        "num_train_timesteps": 1000,
+        "spacing": "trailing",
+        "steps_offset": 1,
+    }
+    assert golden.export.description(model)["schedule"] == flow
     assert other["prediction"] == "flow" and other["schedule"]["spacing"] == "trailing"
     assert other["schedule"]["alphas_cumprod"] == NoiseSchedule.cosine().alphas_cumprod.tolist()
 

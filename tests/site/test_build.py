@@ -53,6 +53,23 @@ class TestPictures:
         back = np.asarray(Image.open(io.BytesIO(made)).convert("RGB")).astype(float)
         assert np.sqrt(((back - photo) ** 2).mean()) < 6  # of 255
 
+    def test_a_figure_of_lines_follows_the_theme(self, tmp_path):
+        """Two files, without the white ground, ink dark on one and light on the other; every colour of ours is known."""
+        from diffusion_tutorial import plots
+
+        fig = plots.curve_with_interval([1, 2], {str(k): [k, k + 1] for k in range(7)}, "x", "y")
+        html = pictures.to_files(
+            plots.figure_bundle(fig, "seven lines")["text/html"], "", tmp_path, tmp_path / "k"
+        )
+        shown = dict(
+            re.findall(r'<img class="only-(light|dark) dt-vector" src="([\w.]+)" alt="seven lines"', html)
+        )
+        light, dark = ((tmp_path / shown[mode]).read_text() for mode in ("light", "dark"))
+        assert "fill: #ffffff" not in light + dark and "base64" not in html
+        colours = {c for c in re.findall(r"#[0-9a-f]{6}\b", light)}
+        assert {c.lower() for c in plots.PALETTE} - {"#000000"} <= colours <= set(pictures.DARK)
+        assert not colours & set(re.findall(r"#[0-9a-f]{6}\b", dark))
+
     def test_a_drawing_keeps_its_bytes(self, tmp_path):
         drawing = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 30 20"/>'
         source = f'"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}"'

@@ -87,4 +87,19 @@ def test_a_page_is_cut_at_its_headings_and_its_code_left_out():
         ("a", "One", "First words."),
         ("b", "Two", "Level t."),
     ]
-    assert "<h1>Two</h1>" in record(found[1], "One")
+    assert re.search("<h1[^>]*>Two</h1>", record(found[1], "One"))
+
+
+def test_a_name_of_the_reference_is_told_from_its_signature_and_counts_less():
+    (entry,) = sections(
+        '<article><dt class="sig" id="x.f"><em>class </em>diffusion_tutorial.x.f(a, b=1)</dt><dd>Does it.</dd></article>'
+    )
+    text = record(entry, "Reference")
+    weight, title = re.search(r'<h1 data-pagefind-weight="([\d.]+)">([^<]*)</h1>', text).groups()
+    assert title == "x.f" and "(a, b=1) Does it." in text
+    assert float(weight) < float(
+        re.search(
+            r'<h1 data-pagefind-weight="([\d.]+)"',
+            record(sections('<article><h2 id="a">x</h2><p>y</p></article>')[0], "p"),
+        )[1]
+    )

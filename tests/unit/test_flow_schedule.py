@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from diffusion_tutorial.mixtures import GaussianMixture
 from diffusion_tutorial.predictions import PREDICTIONS
-from diffusion_tutorial.samplers import SAMPLERS, ddim_step, trajectory
+from diffusion_tutorial.samplers import SAMPLERS, ddim_step, heun_step, trajectory, walk
 from diffusion_tutorial.schedules import SPACINGS, FlowSchedule, NoiseSchedule, Transition
 
 FLOW = PREDICTIONS["flow"]
@@ -188,6 +188,29 @@ def test_many_steps_reach_the_mixture():
         torch.testing.assert_close(end[which == k].mean(0), MIXTURE.means[k], rtol=0, atol=0.06)
 
 
+def test_heun_averages_the_flows_own_slopes():
+    """Step for step Heun's method on the flow, written down in its coordinates; and better than Euler's at 5 steps."""
+    schedule, n = FlowSchedule(), 5
+    transitions = schedule.transitions(n)
+    sigmas = [schedule.sigma(tr.t) for tr in transitions] + [0.0]
+    x = FLOW.network_input(noise(300), transitions[0].alpha_bar_t)
+    for sigma, below in zip(sigmas, sigmas[1:]):
+        v = velocity(x, sigma)
+        end = x + (below - sigma) * v
+        x = end if below == 0 else x + (below - sigma) * (v + velocity(end, below)) / 2
+    torch.testing.assert_close(walked(schedule, n, "heun"), x, rtol=0, atol=1e-6)
+    exact = walked(schedule, 1000, "dpm++2m")
+    error = {s: float((walked(schedule, n, s) - exact).norm(dim=1).median()) for s in ("heun", "euler")}
+    assert error["heun"] < 0.4 * error["euler"], error
+    # in EDM's time, as on a chain of noise variances, the same number of steps goes nowhere near
+    in_u = list(walk(denoiser(schedule), noise(300), transitions, "heun", time="u"))[-1].x_s
+    assert float((in_u - exact).norm(dim=1).median()) > 10 * error["euler"]
+
+
+def walked(schedule: FlowSchedule, n: int, sampler: str) -> torch.Tensor:
+    return last(trajectory(denoiser(schedule), noise(300), schedule, n, sampler))
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_walks_it(sampler):
     """Finite at any number of steps, and at many of them on the mixture's components."""
@@ -243,6 +266,15 @@ def test_it_has_the_face_of_a_noise_schedule():
 @pytest.mark.parametrize(
     "call, message",
     [
+        (
+            lambda: heun_step(noise(2), noise(2), 0.1, 0.2, noise(2), "t"),
+            "variable is 't'; allowed: 'u' or 'sigma'",
+        ),
+        (
+            lambda: NoiseSchedule.linear().alpha_bars(torch.tensor([2.5])),
+            r"t is \[2.5\]; allowed: integers in",
+        ),
+        (lambda: NoiseSchedule.linear().alpha_bars(torch.tensor([-1])), r"t is \[-1\]; allowed: integers in"),
         (lambda: FlowSchedule(0), "shift is 0; allowed: a finite number above 0"),
         (lambda: FlowSchedule(float("nan")), "shift is nan"),
         (lambda: FlowSchedule(True), "shift is True"),
@@ -252,10 +284,19 @@ def test_it_has_the_face_of_a_noise_schedule():
         (lambda: FlowSchedule().alpha_bar(1000), "t is 1000; allowed: from 0 to below 1000"),
         (lambda: FlowSchedule().alpha_bar(float("nan")), "t is nan"),
         (lambda: FlowSchedule().alpha_bars(torch.tensor([3.0, -1])), r"t is \[3.0, -1.0\]"),
-        (lambda: FlowSchedule().timesteps(0), r"num_inference_steps is .*; allowed: an integer in \[1, 1000\]"),
+        (
+            lambda: FlowSchedule().timesteps(0),
+            r"num_inference_steps is .*; allowed: an integer in \[1, 1000\]",
+        ),
         (lambda: FlowSchedule().timesteps(5, "even"), "spacing is .*; allowed: '"),
-        (lambda: FlowSchedule().timesteps(5, "leading", 0), r"steps_offset is .*; allowed: an integer in \[1, 999\]"),
-        (lambda: FlowSchedule().transitions(5, previous="last"), "previous is .*; allowed: 'stride' or 'grid'"),
+        (
+            lambda: FlowSchedule().timesteps(5, "leading", 0),
+            r"steps_offset is .*; allowed: an integer in \[1, 999\]",
+        ),
+        (
+            lambda: FlowSchedule().transitions(5, previous="last"),
+            "previous is .*; allowed: 'stride' or 'grid'",
+        ),
         (lambda: FlowSchedule().add_noise(noise(2), noise(3), 5), "eps.shape is .*; allowed: that of x_0"),
         (
             lambda: FlowSchedule.from_config({"_class_name": "DDIMScheduler"}),

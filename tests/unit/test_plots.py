@@ -1,6 +1,7 @@
 """Figures: what is in them, how large they are, and that none is shown without alternative text."""
 
 import base64
+import gzip
 import io
 import re
 
@@ -196,3 +197,27 @@ def test_a_row_has_room_for_its_title(samples, title):
     fig.canvas.draw()
     boxes = [t.get_window_extent() for t in fig.texts if t.get_text()]
     assert boxes and min(box.x0 for box in boxes) >= 0
+
+
+def test_a_figure_of_lines_is_a_small_vector_with_text():
+    """The same bytes each time, numbers as they were written, letters of 11 pixels at a phone's width."""
+    x = [5, 10, 20, 50, 100]
+    draw = lambda: plots.curve_with_interval(  # noqa: E731
+        x,
+        {f"a method of a long name, {k}": ([k + 0.1 * v for v in x],) * 3 for k in range(5)},
+        "steps",
+        "error",
+        True,
+    )
+    data, kind, width, height = plots.encode(draw())
+    assert kind == "svg+xml" and data == plots.encode(draw())[0] and len(gzip.compress(data)) < 40_000
+    text = data.decode()
+    assert text.startswith("<svg") and "system-ui" in text and "'DejaVu Sans', sans-serif" in text
+    assert "<metadata" not in text and "a method of a" in text and "base64" not in text
+    points = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
+    sizes = {float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", text)}
+    assert min(sizes) * 360 / points >= 11 and width == round(points / 72 * 100 * 1.2)
+    bars = plots.svg(plots.accuracy_bars({"shape": (0.99, 0.98, 1.0)})).decode()
+    assert ">0.990<" in bars
+    page = plots.figure_bundle(draw(), "five lines")["text/html"]
+    assert 'src="data:image/svg+xml;base64,' in page and f'width="{width}"' in page

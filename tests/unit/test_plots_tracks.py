@@ -31,7 +31,12 @@ def test_each_curve_has_its_own_points_bars_and_tags():
     ]  # tags, then ends from the bottom up
     assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2", "4", "8"]
     assert axes.get_xscale() == "log" and axes.get_xlabel() == "scale" and axes.get_ylabel() == "share"
-    assert encode(fig)[1] == "png"
+    data, kind, width, height = encode(fig)
+    assert (
+        kind == "svg+xml"
+        and (width, height) == (504, 384)
+        and data == encode(tracks(CURVES, "scale", "share", logx=True, ticks=(1, 2, 4, 8)))[0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -485,9 +485,7 @@ class Noted:
 def test_a_denoiser_is_told_the_moment(sampler, spacing):
     """Step, number of steps, timestep and level of every question, Heun's second one included."""
     noted, method = Noted(), SAMPLERS[sampler]
-    steps = list(
-        trajectory(noted, X, STILL_LIFE, 6, sampler, noise=step_noise(X.shape, 1), spacing=spacing)
-    )
+    steps = list(trajectory(noted, X, STILL_LIFE, 6, sampler, noise=step_noise(X.shape, 1), spacing=spacing))
     transitions = STILL_LIFE.transitions(6, spacing, previous=method.previous)
     first = [Moment(k, 6, t.t, t.alpha_bar_t) for k, t in enumerate(transitions)]
     asked = [[m] for m in first]
@@ -509,6 +507,4 @@ def test_inversion_counts_from_the_noisy_end():
     noted = Noted()
     list(ddim_inversion(noted, X, STILL_LIFE, 4))
     transitions = STILL_LIFE.transitions(4)
-    assert noted.moments == [
-        Moment(k, 4, transitions[k].t, transitions[k].alpha_bar_t) for k in (3, 2, 1, 0)
-    ]
+    assert noted.moments == [Moment(k, 4, transitions[k].t, transitions[k].alpha_bar_t) for k in (3, 2, 1, 0)]

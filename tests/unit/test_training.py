@@ -298,14 +298,19 @@ def test_the_flow_starts_from_the_shipped_weights_and_leaves_the_text_encoder(tm
     record = json.loads((tmp_path / "whole" / "stages.jsonl").read_text())
     assert record["stage"] == "flow" and record["init"] == "shipped" and record["commit"]
 
-    export.export_flow(tmp_path / "whole", tmp_path / "model-flow")
-    unet = UNet2DConditionModel.from_pretrained(tmp_path / "model-flow" / "unet")
+    shared = ["--config", str(tmp_path / "config.yaml"), "--stages", "export", "--out"]
+    with pytest.raises(
+        FileNotFoundError, match="neither of unet, unet-flow; allowed: a stage that trains one"
+    ):
+        command.main([*shared, str(tmp_path / "no")])
+    command.main([*shared, str(tmp_path / "whole")])
+    folder = tmp_path / "whole" / "model-flow"
+    assert not (tmp_path / "whole" / "model").exists()
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     assert unet(torch.zeros(1, 4, 16, 16), 999.5, torch.zeros(1, 20, 128)).sample.isfinite().all()
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path / "model-flow" / "scheduler")
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
     assert scheduler.config.shift == flow.SCHEDULER["shift"]
-    listed = [
-        line.split("  ")[1] for line in (tmp_path / "model-flow" / "SHA256SUMS").read_text().splitlines()
-    ]
+    listed = [line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
     assert listed == [
         "scheduler/scheduler_config.json",
         "unet/config.json",
