@@ -6,7 +6,8 @@ makes or completes results/perp_neg.json, about ten minutes on one core; every s
 
 Pictures are drawn and read as in `experiments.negative_prompts`, from the same noises. "weights" asks the network at the
 states of one run: how much of the pushes of "a sphere" and of "red" each rule contains, by least squares, and what
-the formula says, with k measured at the same states.
+the formula says, with k measured at the same states. The file that ships has the weights alone; the command adds 500
+pictures of each rule.
 """
 
 from __future__ import annotations
