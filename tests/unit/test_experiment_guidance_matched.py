@@ -6,7 +6,6 @@ import torch
 from diffusion_tutorial import metrics
 from diffusion_tutorial.experiments import guidance as first
 from diffusion_tutorial.experiments import guidance_matched as experiment
-from diffusion_tutorial.experiments import perp_neg
 from diffusion_tutorial.guidance import ClassifierFree
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.results import Record, read
