@@ -14,13 +14,22 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be loaded: unknown, incomplete, altered, gated, or not to be had offline."""
 
 
+class NotFiniteError(ValueError):
+    """NaN or infinite numbers where there must be none: in weights, in a prediction, in a picture."""
+
+
 class UnsupportedModelError(CheckpointError):
     """A checkpoint that this package cannot sample: its pipeline, component or scheduler class."""
 
 
 def allowed(name: str, value: object, what: str) -> str:
-    """The message of every bad argument: "steps is 0; allowed: 1 to 1000"."""
-    return f"{name} is {value!r}; allowed: {what}"
+    """The message of every bad argument: "steps is 0; allowed: 1 to 1000". Values of more than 300 signs are cut."""
+    try:
+        shown = repr(value)
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        shown = f"{type(value).__name__} of more digits than Python prints"
+    shown = shown if len(shown) <= 300 else shown[:297] + "..."
+    return f"{name} is {shown}; allowed: {what}"
 
 
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -36,9 +45,17 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
     """`value` as a float. Raises ValueError unless it is a finite number from low to high."""
     what = "a finite number" if math.isinf(low) and math.isinf(high) else f"a number from {low:g} to {high:g}"
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high:
+    if not number or not is_finite(value) or not low <= value <= high:
         raise ValueError(allowed(name, value, what))
     return float(value)
+
+
+def is_finite(value) -> bool:
+    """Whether a number is finite as a float: an integer of 400 digits is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def check_choice(name: str, value: object, choices) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, sqrt
+from math import sqrt
 from numbers import Real
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from .errors import allowed
+from .errors import allowed, is_finite
 from .samplers import Moment
+from .schedules import ZeroTerminalSNRError
 
 # ------------------------------------------------------------------------------------------------------------
 # Functions
@@ -512,8 +513,67 @@ class PerPicture:
         return torch.cat(parts)
 
 
+# ------------------------------------------------------------------------------------------------------------
+# Predictions of other kinds than the noise
+
+# Rules that give the same whatever kind of prediction they are handed. Two kinds differ by a factor and by a share of
+# x_t that all branches have in common: it passes through weights that add up to one, and right angles stay so.
+_ANY_KIND = (
+    Conditional,
+    Unconditional,
+    ClassifierFree,
+    NegativePrompt,
+    ThreeBranch,
+    WeightedNegative,
+    SeveralNegatives,
+    PerpNeg,
+    ScheduledScale,
+)
+_HAIR = 1e-8  # the least alpha_bar at which a rule is told a noise: there float64 still has x0 to 12 digits
+
+
+def any_kind(rule: Rule) -> bool:
+    """Whether the rule acts the same on predictions of x0, v, a velocity or the noise, and need not be told which."""
+    if isinstance(rule, Interval):
+        return any_kind(rule.rule) and any_kind(rule.outside)
+    if isinstance(rule, PerPicture):
+        return all(map(any_kind, rule.rules))
+    return isinstance(rule, _ANY_KIND)
+
+
+def _by_gradient(rule: Rule, moment: Moment) -> bool:
+    if isinstance(rule, Interval):
+        return _by_gradient(rule._at(moment), moment)
+    if isinstance(rule, PerPicture):
+        return any(_by_gradient(each, moment) for each in rule.rules)
+    return isinstance(rule, ClassifierGuidance)
+
+
+def guided_x0(rule: Rule, x0: Mapping[str, Tensor], x_t: Tensor, moment: Moment) -> Tensor:
+    """The rule's picture, from predictions of x0 by branch; all (B, ...), x_t in this package's coordinates.
+
+    For networks whose answer tells x0 where it does not tell the noise: v and velocities at alpha_bar = 0. Rules
+    of `any_kind` act on x0 itself. The others are handed the noise that x0 implies, in float64, at alpha_bar or a
+    hair above 0, and so act on the noise, v or x0, as they are written to do.
+
+    Raises ZeroTerminalSNRError for a classifier's gradient at alpha_bar = 0, where noise has no class.
+    """
+    if any_kind(rule):
+        return rule(Predictions(x0, x_t), moment)
+    if moment.alpha_bar < _HAIR and _by_gradient(rule, moment):
+        raise ZeroTerminalSNRError(
+            f"guidance is {rule!r} at alpha_bar = 0, pure noise, where a classifier's gradient moves x0 without "
+            "bound; allowed: Interval(rule, start) with a start above 0"
+        )
+    level = max(moment.alpha_bar, _HAIR)
+    signal, noise, x = sqrt(level), sqrt(1 - level), x_t.double()
+    eps = {branch: (x - signal * value.double()) / noise for branch, value in x0.items()}
+    guided = rule(Predictions(eps, x), moment._replace(alpha_bar=level))
+    return ((x - noise * guided) / signal).to(x_t)
+
+
 def _finite(name: str, value: float) -> float:
-    if not isinstance(value, (Real, Tensor)) or not isfinite(value):
+    if not isinstance(value, (Real, Tensor)) or not is_finite(value):
         raise ValueError(f"{name} is {value!r}; allowed: a finite number")
     return float(value)
 

@@ -365,6 +365,28 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
+_NO_LIMIT = ("euler-u2",)  # samplers whose step from alpha_bar grows without bound as that goes to 0
+
+
+def pure_noise_step(
+    x_t: Tensor, x0: Tensor, alpha_bar_s: float, sampler: str, eta: float, noise: Callable[[], Tensor]
+) -> Tensor:
+    """A sampler's step from alpha_bar = 0, the limit of its step from a small alpha_bar: there x_t is the noise itself.
+
+        x_s = sqrt(alpha_bar_s) x0 + sqrt(1 - alpha_bar_s - sigma^2) x_t + sigma noise
+
+    with sigma = eta sqrt(1 - alpha_bar_s) for "ddim", as diffusers' DDIMScheduler has it for networks that predict v.
+    Samplers that add noise forget x_t, as at eta = 1; "ddpm-large" adds noise of variance 1. The others take DDIM's
+    step, which is theirs where there is no slope and no prediction before it. x0 is the denoiser's, all (B, ...).
+    """
+    a_s = _level("alpha_bar_s", alpha_bar_s)
+    if sampler == "ddpm-large":
+        return sqrt(a_s) * x0 + (noise() if a_s < 1 else 0.0)
+    eta = 1.0 if SAMPLERS[sampler].stochastic else eta
+    sigma = ddim_sigma(0.0, a_s, eta)
+    return _ddim_move(x0, x_t, sigma, a_s, noise() if sigma > 0 else None)
+
+
 class Step(NamedTuple):
     """One step of a walk. Tensors are (B, ...)."""
 
@@ -396,9 +418,12 @@ def trajectory(
     Stopping the iteration stops the work. spacing and steps_offset default to the schedule's. `noise` is
     asked for the noise of step k where a sampler adds any, for example noise.step_noise(x_t.shape, seed).
 
+    A walk that starts at alpha_bar = 0 needs a denoiser with a method x0_of_noise(x_t, moment), the picture that it
+    expects there: see `pure_noise_step`.
+
     Raises ValueError, at the call and not at the first step, for an unknown sampler, eta outside [0, 1] or
     set for a sampler that has none, steps outside [1, num_train_timesteps], missing noise, and
-    ZeroTerminalSNRError for a schedule that starts at alpha_bar = 0.
+    ZeroTerminalSNRError for a schedule that starts at alpha_bar = 0 and a denoiser that predicts the noise alone.
     """
     _check_sampler(sampler)
     transitions = schedule.transitions(num_inference_steps, spacing, steps_offset, SAMPLERS[sampler].previous)
@@ -427,8 +452,10 @@ def walk(
             "noise is None; "
             f"allowed with sampler {sampler!r} and eta {eta}: a function of the step to the noise that it adds"
         )
-    for transition in transitions:
-        _levels(transition.alpha_bar_t, transition.alpha_bar_s)
+    from_noise = getattr(denoiser, "x0_of_noise", None) is not None and sampler not in _NO_LIMIT
+    for index, transition in enumerate(transitions):
+        pure = from_noise and index == 0 and transition.alpha_bar_t == 0
+        _levels(transition.alpha_bar_s if pure else transition.alpha_bar_t, transition.alpha_bar_s)
     return _walk(denoiser, x_t, transitions, sampler, eta, noise, time)
 
 
@@ -437,6 +464,12 @@ def _walk(denoiser, x_t, transitions, sampler, eta, noise, time) -> Iterator[Ste
     before: list[tuple[Tensor, float]] = []
     for index, (t, s, a_t, a_s) in enumerate(transitions):
         now, then = Moment(index, steps, t, a_t), Moment(index + 1, steps, s, a_s)
+        if a_t == 0:
+            x0 = ask.x0_of_noise(x_t, now)
+            x_s = pure_noise_step(x_t, x0, a_s, sampler, eta, partial(_drawn, noise, index, x_t))
+            yield Step(index, t, s, a_t, a_s, x_t, x_t, x0, x_s, ask.nfe)
+            x_t = x_s
+            continue
         eps = ask(x_t, now)
         more = Walk(eta, partial(_drawn, noise, index, x_t), before, partial(ask, moment=then), time)
         x_s, x0 = step(x_t, eps, a_t, a_s, more)
@@ -453,12 +486,17 @@ class _Asked:
     """A denoiser as a function of the state and the moment: its `at`, if it has one, or else itself, told t."""
 
     def __init__(self, denoiser: Denoiser):
+        self.denoiser = denoiser
         self.at = getattr(denoiser, "at", None) or (lambda x_t, moment: denoiser(x_t, moment.t))
         self.nfe = 0
 
     def __call__(self, x_t: Tensor, moment: Moment) -> Tensor:
         self.nfe += 1
         return self.at(x_t, moment)
+
+    def x0_of_noise(self, x_t: Tensor, moment: Moment) -> Tensor:
+        self.nfe += 1
+        return self.denoiser.x0_of_noise(x_t, moment)
 
 
 def ddim_inversion(

@@ -10,13 +10,24 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from . import noise as noise_
-from .errors import PromptError, allowed, check_choice, check_integer, check_number
-from .guidance import COND, NEG, UNCOND, ClassifierFree, NegativePrompt, Predictions, Rule, Unconditional
+from .errors import NotFiniteError, PromptError, allowed, check_choice, check_integer, check_number
+from .guidance import (
+    COND,
+    NEG,
+    UNCOND,
+    ClassifierFree,
+    NegativePrompt,
+    Predictions,
+    Rule,
+    Unconditional,
+    guided_x0,
+)
 from .samplers import SAMPLERS, Moment, NoiseSource, Step, trajectory
 from .schedules import SPACINGS, NoiseSchedule
 
@@ -79,12 +90,17 @@ class TextToImage:
             words that the model does not know, and returns the text as the encoder is to read it, or None: as it is.
 
     options: the names in `OPTIONS` that `sample` takes; here all, fewer for a model that runs its own loop.
+    defaults: what `sample` takes for num_inference_steps, guidance_scale and sampler where they are None.
+    cuts: whether a text of more tokens than the encoder reads is cut, with a warning, as diffusers does; else refused.
     progress: whether `sample` shows a bar of its steps unless told otherwise.
     """
 
     options: frozenset[str] = frozenset(OPTIONS)
     progress = False
     offloaded = None  # the diffusers pipeline whose hooks move the modules, where memory is short
+    defaults: Mapping[str, object] = MappingProxyType(
+        {"num_inference_steps": 20, "guidance_scale": 4.0, "sampler": "ddim"}
+    )
 
     def __init__(
         self,
@@ -94,6 +110,7 @@ class TextToImage:
         check_prompt: Callable[[str, str], str | None] | None = None,
     ):
         self.adapter, self.schedule, self.name, self.check_prompt = adapter, schedule, name, check_prompt
+        self.cuts = check_prompt is None  # a language with a check of its own has no texts that long
         self.eps, self.encode_text = adapter.eps, adapter.encode_text
         self.encode, self.decode = adapter.encode, adapter.decode
 
@@ -118,9 +135,9 @@ class TextToImage:
         self,
         prompt: str | Sequence[str] | None,
         negative_prompt: str | Sequence[str] | None = None,
-        num_inference_steps: int = 20,
-        guidance_scale: float = 4.0,
-        sampler: str = "ddim",
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        sampler: str | None = None,
         eta: float = 0.0,
         seed: int = 0,
         num_images: int = 1,
@@ -141,7 +158,9 @@ class TextToImage:
                 does nothing unless there is a negative prompt).
             negative_prompt: what to steer away from, one for all or one a prompt. It takes the empty prompt's
                 place, so at guidance_scale 1 it has no effect, and a UserWarning says so.
-            num_inference_steps: 1 to the schedule's length, 1000 for Stable Diffusion.
+            num_inference_steps: 1 to the schedule's length, 1000 for Stable Diffusion. For this and the next two
+                None stands for the model's own `defaults`: 20 steps, scale 4 and "ddim", or what a model that was
+                distilled to few steps is made for.
             guidance_scale: diffusers' convention, 1 is the conditional model (the paper's w is this minus 1).
                 Unlike diffusers, which guides above 1 only, every finite value is taken as it stands.
             sampler: a key of `samplers.SAMPLERS`.
@@ -163,6 +182,14 @@ class TextToImage:
         Raises ValueError, or a subclass, that names the argument, its value and what is allowed.
         """
         start = time.perf_counter()
+        given = {
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "sampler": sampler,
+        }
+        num_inference_steps, guidance_scale, sampler = (
+            self.defaults[name] if value is None else value for name, value in given.items()
+        )
         prompts = self._prompts(prompt)
         negative = self._negatives(negative_prompt, len(prompts))
         several = self._several(negatives, len(prompts))
@@ -189,23 +216,28 @@ class TextToImage:
             noise = noise_.step_noise(shape, seed)
 
         texts = {UNCOND: [None] * len(prompts), COND: prompts, NEG: negative, **several}
-        conditions = {b: self.encode_text(texts[b]).repeat_interleave(num_images, 0) for b in rule.branches}
-        denoiser = _Guided(self, rule, conditions)
         run: list[Step] = []
         timesteps: list[int] = []
         stopped = False
-        walk = trajectory(denoiser, x, self.schedule, steps, sampler, eta, noise, spacing)
-        for step in step_bar(walk, steps) if (self.progress if progress is None else progress) else walk:
-            timesteps.append(step.t)
-            x = step.x_s
-            if keep_trajectory:
-                run.append(step)
-            if callback is not None and callback(step.index, steps, step) is False and step.index < steps - 1:
-                stopped = True
-                break
-        images = self.decode(step.x0 if stopped else x)
-        if self.offloaded is not None:
-            self.offloaded.maybe_free_model_hooks()
+        try:
+            conditions = {
+                b: self.encode_text(texts[b]).repeat_interleave(num_images, 0) for b in rule.branches
+            }
+            denoiser = _Guided(self, rule, conditions)
+            walk = trajectory(denoiser, x, self.schedule, steps, sampler, eta, noise, spacing)
+            for step in step_bar(walk, steps) if (self.progress if progress is None else progress) else walk:
+                timesteps.append(step.t)
+                x = step.x_s
+                if keep_trajectory:
+                    run.append(step)
+                going = callback is None or callback(step.index, steps, step) is not False
+                if not going and step.index < steps - 1:
+                    stopped = True
+                    break
+            images = self.decode(step.x0 if stopped else x)
+        finally:
+            if self.offloaded is not None:
+                self.offloaded.maybe_free_model_hooks()
         return Samples(
             images=images,
             latents=x,
@@ -253,9 +285,7 @@ class TextToImage:
     def _prompts(self, prompt) -> list[str | None]:
         if prompt is None:
             return [None]
-        prompts = (
-            [prompt] if isinstance(prompt, str) else list(prompt) if isinstance(prompt, Sequence) else None
-        )
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt) if _is_list(prompt) else None
         if not prompts:
             raise PromptError(allowed("prompt", prompt, "a text, a list of texts, or None for no prompt"))
         for text in prompts:
@@ -270,7 +300,7 @@ class TextToImage:
             return None
         if isinstance(negative_prompt, str):
             negatives = [negative_prompt] * count
-        elif isinstance(negative_prompt, Sequence) and len(negative_prompt) == count:
+        elif _is_list(negative_prompt) and len(negative_prompt) == count:
             negatives = list(negative_prompt)
         else:
             raise PromptError(
@@ -285,7 +315,7 @@ class TextToImage:
     def _several(self, negatives, count: int) -> dict[str, list[str]]:
         if negatives is None:
             return {}
-        if isinstance(negatives, str) or not isinstance(negatives, Sequence) or not negatives:
+        if not _is_list(negatives) or not negatives:
             raise PromptError(allowed("negatives", negatives, "a list of texts, at least one"))
         known = [text if text == "" else self._checked("negatives", text) for text in negatives]
         return {f"{NEG}{i}": [text] * count for i, text in enumerate(known)}
@@ -297,12 +327,31 @@ class TextToImage:
         if self.check_prompt is not None and text.strip():
             text = self.check_prompt(text, name) or text
         tokens, limit, marks = self.adapter.count_tokens(text), self.adapter.max_tokens, self.adapter.marks
-        if tokens > limit:
-            shown = text if len(text) <= 60 else text[:57] + "..."
+        if tokens > limit and not self.cuts:
             raise PromptError(
-                f"{name} is {shown!r}, {tokens - marks} tokens; allowed: at most {limit - marks} tokens"
+                f"{name} is {short(text)!r}, {tokens - marks} tokens; allowed: at most {limit - marks} tokens"
             )
+        if tokens > limit:
+            for encoder, read, removed in self.adapter.beyond(text):
+                warnings.warn(cut(name, text, encoder, read, removed), stacklevel=6)
         return text
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
+
+
+def short(text: str) -> str:
+    """The beginning of a text, for messages."""
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def cut(name: str, text: str, encoder: str, limit: int, removed: str) -> str:
+    """The warning where an encoder reads `limit` tokens, its marks included, and `removed` of the text is left out."""
+    return (
+        f"{name} is {short(text)!r}, more than the {limit} tokens, marks included, that {encoder} reads; "
+        f"it does not see: {removed!r}"
+    )
 
 
 def check_run(seed: object, num_images: object, eta: object) -> tuple[int, int, float]:
@@ -328,16 +377,58 @@ class _Guided:
         self.model, self.rule, self.conditions = model, rule, conditions
         self.joined: dict[tuple[str, ...], Tensor] = {}
         self.nfe = 0
+        adapter = getattr(model, "adapter", None)
+        if getattr(getattr(adapter, "predicts", None), "name", "epsilon") == "epsilon":
+            self.x0_of_noise = None  # the noise in pure noise is x_t, whatever the picture
 
     def at(self, x_t: Tensor, moment: Moment) -> Tensor:
+        eps = self._ask(self.model.eps, x_t, moment)
+        return checked(self.rule, eps, self.rule(Predictions(eps, x_t), moment), x_t, moment)
+
+    def x0_of_noise(self, x_t: Tensor, moment: Moment) -> Tensor:
+        """The guided picture at alpha_bar = 0, where v and a velocity tell it and the noise does not."""
+        x0 = self._ask(self.model.adapter.x0, x_t, moment)
+        return checked(self.rule, x0, guided_x0(self.rule, x0, x_t, moment), x_t, moment)
+
+    def _ask(self, network: Callable, x_t: Tensor, moment: Moment) -> dict[str, Tensor]:
         branches = tuple(self.rule.needs(moment))
         if branches not in self.joined:
             self.joined[branches] = torch.cat([self.conditions[b] for b in branches])
         with torch.inference_mode():  # the network alone: a rule may take gradients of its own
-            eps = self.model.eps(x_t.repeat(len(branches), 1, 1, 1), moment.t, self.joined[branches])
-        eps = eps.clone()  # outside the mode, so that a reader may put it into autograd
+            out = network(x_t.repeat(len(branches), 1, 1, 1), moment.t, self.joined[branches])
+        out = out.clone()  # outside the mode, so that a reader may put it into autograd
         self.nfe += len(branches)
-        return self.rule(Predictions(zip(branches, eps.chunk(len(branches)), strict=True), x_t), moment)
+        return dict(zip(branches, out.chunk(len(branches)), strict=True))
+
+
+def checked(
+    rule: Rule | None, predictions: Mapping[str, Tensor], guided: Tensor, x_t: Tensor, moment: Moment
+) -> Tensor:
+    """`guided` itself. Raises NotFiniteError that says which of x_t, the network and the rule it comes from."""
+    if bool(guided.isfinite().all()):
+        return guided
+    where = f"at step {moment.step + 1} of {moment.steps} (t = {moment.t:g})"
+    if not bool(x_t.isfinite().all()):
+        raise NotFiniteError(
+            f"x_t has NaN or infinite numbers {where}; allowed: finite initial latents and noise"
+        )
+    for branch, value in predictions.items():
+        if not bool(value.isfinite().all()):
+            size = float(x_t.abs().max())
+            if size > 1e4:  # states have a size of about 1
+                raise NotFiniteError(
+                    f"guidance is {rule!r}, and x_t has grown to {size:.3g} {where}, of which the network makes NaN "
+                    "or infinite numbers; allowed: weights, and initial latents, that keep x_t near 1"
+                )
+            raise NotFiniteError(
+                f"the network's prediction {branch!r} has NaN or infinite numbers {where}, from a finite x_t; "
+                "allowed: finite weights, in a dtype that holds them (dtype='bfloat16' or 'float32' where float16 "
+                "overflows)"
+            )
+    raise NotFiniteError(
+        f"guidance is {rule!r}, which makes NaN or infinite numbers of finite predictions {where}; "
+        "allowed: weights whose results the dtype holds"
+    )
 
 
 @dataclass

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from diffusion_tutorial import NoiseSchedule, load
 from diffusion_tutorial.errors import allowed
+from diffusion_tutorial.schedules import FlowSchedule
 from diffusion_tutorial.still_life.captions import WORDS
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 
@@ -182,14 +183,14 @@ def description(model=None) -> dict:
     }
 
 
-def levels(schedule: NoiseSchedule) -> dict:
-    """A schedule as playground/src/schedule.mjs reads it."""
-    return {
-        "alphas_cumprod": schedule.alphas_cumprod.tolist(),
-        "final_alpha_cumprod": float(schedule.final_alpha_cumprod),
-        "spacing": schedule.spacing,
-        "steps_offset": schedule.steps_offset,
-    }
+def levels(schedule: NoiseSchedule | FlowSchedule) -> dict:
+    """A schedule as playground/src/model-schedule.mjs reads it."""
+    visits = {"spacing": schedule.spacing, "steps_offset": schedule.steps_offset}
+    if isinstance(schedule, FlowSchedule):
+        sizes = {"shift": schedule.shift, "num_train_timesteps": schedule.num_train_timesteps}
+        return {"kind": "flow", **sizes, **visits}
+    table, final = schedule.alphas_cumprod.tolist(), float(schedule.final_alpha_cumprod)
+    return {"kind": "table", "alphas_cumprod": table, "final_alpha_cumprod": final, **visits}
 
 
 def write(folder: Path, storage: Mapping[str, str] = HALF) -> dict:

@@ -56,7 +56,7 @@ SAMPLE = """async ([steps, preview]) => {
   let running = true;
   const frame = (now) => { frames.push(now); if (running) requestAnimationFrame(frame); };
   requestAnimationFrame(frame);
-  await new Promise((resolve, reject) => client.run([{ key: "one", request, film: false }],
+  await new Promise((resolve, reject) => client.run([{ key: "one", name: JSON.stringify(request), request, film: false }],
     { step: () => times.push(performance.now()), done: resolve, error: reject }, preview));
   running = false;
   const gaps = (list) => list.slice(1).map((time, k) => time - list[k]);

@@ -14,6 +14,7 @@ export function passes(row, wanted) {
   const words = wanted.text.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.every((word) => row.text.toLowerCase().includes(word))) return false;
   if (wanted.weights && row.weights !== wanted.weights) return false;
+  if (wanted.commercial && row.commercial !== wanted.commercial) return false;
   if (wanted.family && row.family !== wanted.family) return false;
   if (wanted.negative && row.negative !== wanted.negative) return false;
   if (wanted.asked && row.asked !== "true") return false;
@@ -55,6 +56,7 @@ export function enhance(root) {
   form.append(
     element("label", {}, "Contains", element("input", { name: "text", type: "search", size: "16" })),
     choice("Weights", "weights", different("weights"), "all"),
+    choice("Commercial use", "commercial", different("commercial"), "all"),
     choice("Family", "family", different("family"), "all"),
     choice("Negative prompt", "negative", different("negative"), "all"),
     choice("Weights fit in", "memory", MEMORY.map((gb) => [String(gb), `${gb} GB`]), "any size"),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedModelError, allowed
+from ..errors import NotFiniteError, UnsupportedModelError, allowed
 from ..predictions import prediction
 from ..schedules import NoiseSchedule
 
@@ -64,6 +64,7 @@ class StableDiffusionAdapter:
         predicts: a key of `predictions.PREDICTIONS`, what the network answers.
         schedule: the levels of its timesteps; needed for all but "epsilon".
         device: where to compute, when the modules wait elsewhere and are moved there by hooks.
+        upcasts: whether an autoencoder in float16 decodes in float32 where its config says `force_upcast`.
 
     Every answer is turned into one of the noise before guidance. Rules whose weights add up to one do not mind: the
     x_t that all branches share passes through, and guiding v or guiding eps is the same.
@@ -84,7 +85,9 @@ class StableDiffusionAdapter:
         predicts: str = "epsilon",
         schedule: NoiseSchedule | None = None,
         device: torch.device | None = None,
+        upcasts: bool = False,
     ):
+        self.upcasts = upcasts
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
         self._check()
         for module in self.modules:
@@ -131,6 +134,10 @@ class StableDiffusionAdapter:
         """Tokens of the prompt, those that the tokenizer adds included."""
         return len(self.tokenizer(prompt, truncation=False, verbose=False).input_ids)
 
+    def beyond(self, prompt: str) -> list[tuple[str, int, str]]:
+        """(encoder, tokens that it reads, text that it does not see), for each encoder that cuts the prompt."""
+        return cuts([(self.text_encoder, self.tokenizer, self.max_tokens)], prompt)
+
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str | None]) -> Tensor | Condition:
         """The condition of n prompts, here text embeddings (n, tokens, width); None is the unconditional one.
@@ -169,6 +176,16 @@ class StableDiffusionAdapter:
 
         condition: what `encode_text` returns, B rows; a prompt; B prompts; or None for the unconditional prediction.
         """
+        out, level = self._answer(x_t, t, condition)
+        return self.predicts.to_eps(out, x_t, level)
+
+    def x0(self, x_t: Tensor, t: int | float | Tensor, condition) -> Tensor:
+        """The picture predicted in x_t, as `eps`: from v or a velocity also at alpha_bar = 0, pure noise."""
+        out, level = self._answer(x_t, t, condition)
+        return self.predicts.to_x0(out, x_t, level)
+
+    def _answer(self, x_t: Tensor, t: int | float | Tensor, condition) -> tuple[Tensor, Tensor | float]:
+        """What the network itself says, like x_t, and alpha_bar at t."""
         if condition is None or isinstance(condition, str):
             condition = [condition] * len(x_t)
         if not isinstance(condition, (Tensor, Condition)):
@@ -183,8 +200,7 @@ class StableDiffusionAdapter:
         for start in range(0, len(rows), self.max_rows):
             part = slice(start, start + self.max_rows)
             parts.append(self._predict(rows[part], t[part] if t.ndim else t, condition[part]))
-        out = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(x_t)
-        return self.predicts.to_eps(out, x_t, level)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(x_t), level
 
     def _predict(self, rows: Tensor, t: Tensor, condition) -> Tensor:
         """One call of the network: its prediction for rows (B, C, h, w), same shape."""
@@ -198,7 +214,7 @@ class StableDiffusionAdapter:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) to pictures (B, 3, H, W), float32 in [0, 1], on the CPU."""
-        return decode_latents(self.vae, latents.to(self.device), self.decode_rows)
+        return decode_latents(self.vae, latents.to(self.device), self.decode_rows, self.upcasts)
 
 
 class StableDiffusionXLAdapter(StableDiffusionAdapter):
@@ -240,6 +256,10 @@ class StableDiffusionXLAdapter(StableDiffusionAdapter):
                 raise UnsupportedModelError(
                     allowed(f"unet {name}", self.unet.config.get(name), f"{value!r} (SDXL layout)")
                 )
+
+    def beyond(self, prompt: str) -> list[tuple[str, int, str]]:
+        pairs = (self.text_encoder, self.tokenizer), (self.text_encoder_2, self.tokenizer_2)
+        return cuts([(*pair, self.max_tokens) for pair in pairs], prompt)
 
     def _encode_text(self, prompts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         states = []
@@ -339,11 +359,46 @@ class PixArtAdapter(StableDiffusionAdapter):
         return out[:, : rows.shape[1]]
 
 
-def decode_latents(vae, latents: Tensor, rows: int = 8) -> Tensor:
+def cuts(encoders: Sequence[tuple], text: str) -> list[tuple[str, int, str]]:
+    """(class of the encoder, its limit, what it does not see of the text) of those of (encoder, tokenizer, limit)
+    that cut it, each class once."""
+    found: dict[str, tuple[str, int, str]] = {}
+    for encoder, tokenizer, limit in encoders:
+        whole = tokenizer(text, truncation=False, verbose=False).input_ids
+        if len(whole) <= limit:
+            continue
+        kept = tokenizer(text, truncation=True, max_length=limit).input_ids
+        same = next((i for i, (a, b) in enumerate(zip(whole, kept, strict=False)) if a != b), len(kept))
+        removed = tokenizer.decode(whole[same:], skip_special_tokens=True)
+        found.setdefault(type(encoder).__name__, (type(encoder).__name__, limit, removed))
+    return list(found.values())
+
+
+def decode_latents(vae, latents: Tensor, rows: int = 8, upcasts: bool = False) -> Tensor:
     """An autoencoder's pictures (B, 3, H, W), float32 in [0, 1] on the CPU, of latents (B, C, h, w).
 
-    rows: at most so many at a time. The latents' scale, shift, mean and deviation are in the autoencoder's config.
+    rows: at most so many at a time. upcasts: whether to decode in float32 where the autoencoder is in float16 and its
+    config says `force_upcast`, as diffusers does for SDXL: there float16 overflows. The latents' scale, shift, mean
+    and deviation are in the autoencoder's config.
+
+    Raises NotFiniteError for latents or pictures with NaN or infinite numbers.
     """
+    if not bool(latents.isfinite().all()):
+        raise NotFiniteError("latents has NaN or infinite numbers; allowed: finite latents to decode")
+    if upcasts and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
+        with _UPCASTING:  # the weights are shared: another thread must not see them half-way
+            vae.to(torch.float32)
+            try:
+                return _decode(vae, latents, rows)
+            finally:
+                vae.to(torch.float16)  # where they came from: no digit is lost
+    return _decode(vae, latents, rows)
+
+
+_UPCASTING = threading.Lock()
+
+
+def _decode(vae, latents: Tensor, rows: int) -> Tensor:
     config = vae.config
     scaled = latents.to(vae.dtype)
     mean, deviation = config.get("latents_mean"), config.get("latents_std")
@@ -353,7 +408,14 @@ def decode_latents(vae, latents: Tensor, rows: int = 8) -> Tensor:
     else:
         scaled = scaled / config.scaling_factor + (config.get("shift_factor") or 0.0)
     parts = [vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
-    return (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1).cpu()
+    pictures = torch.cat(parts).float()
+    if not bool(pictures.isfinite().all()):  # clamp would turn an infinite number into white
+        name = str(vae.dtype).removeprefix("torch.")
+        raise NotFiniteError(
+            f"the autoencoder, in {name}, makes NaN or infinite numbers of finite latents; allowed: finite weights, "
+            "in a dtype that holds what it computes (dtype='bfloat16' or 'float32' where float16 overflows)"
+        )
+    return (pictures / 2 + 0.5).clamp(0, 1).cpu()
 
 
 def encode_pictures(vae, pictures: Tensor, rows: int = 100) -> Tensor:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError, UnsupportedModelError, allowed
+from ..errors import CheckpointError, NotFiniteError, UnsupportedModelError, allowed
 from ..schedules import NoiseSchedule
 from ..text_to_image import TextToImage
 from . import memory
-from .families import FAMILIES, WORDS, Family, chain, starts
+from .checks import check_scheduler, read_json
+from .families import FAMILIES, WORDS, Family, chain, few_steps, starts
 from .pipelines import PipelineModel
 from .silence import quiet
-from .sources import Folder, class_of, is_scheduler, is_tokenizer, weight_files
+from .sources import Folder, class_of, is_scheduler, is_tokenizer
 
 _LARGE = 100_000_000  # parameters of a denoiser from which on steps take long enough for a progress bar
 
@@ -32,7 +33,11 @@ def wrap(pipeline, name: str = "pipeline", *, check_prompt=None, device=None) ->
         raise UnsupportedModelError(allowed("pipeline", kind, ", ".join(starts())))
     family, components = FAMILIES[kind], pipeline.components
     scheduler = components[family.scheduler]
+    check_scheduler(scheduler.config, "scheduler")
     schedule = chain(kind, type(scheduler).__name__, scheduler.config)
+    checker = components.get("safety_checker")
+    if schedule is not None and checker is not None:
+        _unscreened(name, type(checker).__name__)
     options = {"check_prompt": check_prompt, "device": device or pipeline._execution_device}
     if schedule is None:
         model = PipelineModel(pipeline, family, name, **options)
@@ -56,19 +61,46 @@ def _assemble(
 
     index: the pipeline's own settings, as in model_index.json.
     """
+    scheduler = components[family.scheduler]
     height, width = _pair(components[family.denoisers[0]].config.sample_size)
     # Rows of one call by their size: what 64 rows of 32 x 32 take, and an eighth of it for the decoder.
     rows = 64 * 32**2 // (height * width)
     adapter = family.adapter(
         components,
         index,
-        predicts=components[family.scheduler].config.get("prediction_type", "epsilon"),
+        predicts=scheduler.config.get("prediction_type", "epsilon"),
         schedule=schedule,
         device=device,
+        upcasts=family.upcasts,
         max_rows=min(max(rows, 2), 64),
         decode_rows=min(max(rows // 8, 1), 8),
     )
-    return TextToImage(adapter, schedule, name, check_prompt)
+    model = TextToImage(adapter, schedule, name, check_prompt)
+    own = few_steps(type(scheduler).__name__, scheduler.config)
+    if own:
+        model.defaults = {**model.defaults, **own}
+        settings = ", ".join(f"{key} {value!r}" for key, value in own.items())
+        warnings.warn(
+            f"{name!r} has the scheduler of a model distilled to few steps, such as Turbo or Lightning "
+            f"({type(scheduler).__name__}, trailing): unless told otherwise, sample takes {settings}. Scale 1 is the "
+            "prompt alone, which diffusers writes as 0",
+            stacklevel=3,
+        )
+    return model
+
+
+_SAID: set[tuple[str, str]] = set()
+
+
+def _unscreened(name: str, checker: str) -> None:
+    """Say once that a checkpoint's safety checker is not used."""
+    if (name, checker) not in _SAID:
+        _SAID.add((name, checker))
+        warnings.warn(
+            f"{name!r} comes with a safety checker ({checker}), which this package does not use: its pictures are not "
+            "screened",
+            stacklevel=4,
+        )
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -99,9 +131,13 @@ def build(
 ) -> TextToImage:
     """The model that a source holds, its files found whole."""
     family = source.complete().family
-    parts = components(source, device, dtype, placed)
-    scheduler = parts[family.scheduler]
+    # What no sampler can drive is refused before the weights are read.
+    scheduler = _scheduler(source.path, family.scheduler, source.index[family.scheduler][1])
     schedule = chain(source.kind, type(scheduler).__name__, scheduler.config)
+    checker = source.index.get("safety_checker")
+    if isinstance(checker, list) and len(checker) == 2 and checker[1]:
+        _unscreened(name, str(checker[1]))
+    parts = components(source, device, dtype, placed)
     # Our samplers need no pipeline, whose import takes seconds, unless its hooks move the modules.
     if schedule is not None and placed == memory.WHOLE:
         model = _assemble(family, parts, source.index, schedule, name, check_prompt=check_prompt)
@@ -126,7 +162,37 @@ def components(source: Folder, device: torch.device, dtype: torch.dtype, placed:
         else:
             wanted = torch.float32 if component in source.kept(dtype) else dtype
             parts[component] = _weights(class_of(library, kind), source, component, wanted).to(where)
+            _check_finite(parts[component], component, source.path, wanted)
+    for component in (n for n, part in parts.items() if is_tokenizer(n) and part is not None):
+        _check_words(parts[component], parts.get(_encoder_of(component)), component, source.path)
     return parts
+
+
+def _encoder_of(tokenizer: str) -> str:
+    return tokenizer.replace("tokenizer", "text_encoder")
+
+
+def _check_finite(module: torch.nn.Module, component: str, folder: Path, dtype: torch.dtype) -> None:
+    for name, weight in module.named_parameters():
+        if not bool(weight.isfinite().all()):
+            count = int((~weight.isfinite()).sum())
+            raise NotFiniteError(
+                f"{component}, {name}, in {folder} has {count} NaN or infinite weights of {weight.numel()} as "
+                f"{str(dtype).removeprefix('torch.')}; allowed: finite weights, in a dtype that holds them"
+            )
+
+
+def _check_words(tokenizer, encoder, component: str, folder: Path) -> None:
+    """The tokenizer reads words, and the encoder has a row for every number that it gives."""
+    rows = getattr(getattr(encoder, "config", None), "vocab_size", None)
+    ids = list(tokenizer("a red cube", verbose=False).input_ids)
+    special = len(tokenizer("", verbose=False).input_ids)
+    highest = max([*ids, len(tokenizer) - 1])
+    if len(ids) <= special or (rows is not None and highest >= rows):
+        have = "knows no word of 'a red cube'" if len(ids) <= special else f"gives numbers up to {highest}"
+        raise CheckpointError(
+            f"{component} in {folder} {have}; allowed: words, with numbers below the encoder's vocab_size, {rows}"
+        )
 
 
 def pipeline_of(source: Folder, parts: Mapping, device: torch.device, placed: str):
@@ -148,20 +214,33 @@ def pipeline_of(source: Folder, parts: Mapping, device: torch.device, placed: st
 
 
 def _scheduler(folder: Path, component: str, kind: str):
-    config = json.loads((folder / component / "scheduler_config.json").read_text())
-    return class_of("diffusers", kind).from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    label = f"{component}/scheduler_config.json"
+    config = read_json(folder / label, label)
+    try:
+        with quiet():
+            return class_of("diffusers", kind).from_config(
+                {k: v for k, v in config.items() if not k.startswith("_")}
+            )
+    except Exception as error:
+        raise CheckpointError(
+            f"{label} in {folder} makes no {kind}: {_reason(error)}; allowed: settings that it takes"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
 
 
 def _tokenizer(folder: Path, component: str, kind: str):
     try:
         return class_of("transformers", kind).from_pretrained(folder / component, local_files_only=True)
-    except (ImportError, ValueError, OSError) as error:
+    except Exception as error:  # tokenizers raises its own, and Exception itself
         need = ""
         if not (folder / component / "tokenizer.json").is_file() and WORDS[kind][0].endswith(".model"):
             need = " (its words are a SentencePiece model: `pip install sentencepiece protobuf`)"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise CheckpointError(
-            f"{component} in {folder} cannot be loaded: {reason}{need}; allowed: a tokenizer that "
+            f"{component} in {folder} cannot be loaded: {_reason(error)}{need}; allowed: a tokenizer that "
             f"transformers' {kind} reads"
         ) from error
 
@@ -169,7 +248,7 @@ def _tokenizer(folder: Path, component: str, kind: str):
 def _weights(kind, source: Folder, component: str, dtype: torch.dtype):
     """One module with all of its weights. Raises CheckpointError where some are missing or do not fit."""
     folder = source.path
-    _, variant = weight_files(folder, component, source.index[component])
+    _, variant = source.files(component)
     with quiet():
         try:
             module, report = kind.from_pretrained(
@@ -180,10 +259,9 @@ def _weights(kind, source: Folder, component: str, dtype: torch.dtype):
                 dtype=dtype,
                 variant=variant,
             )
-        except (ValueError, RuntimeError, OSError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        except Exception as error:  # a constructor may assert, or fail on a setting of another type
             raise CheckpointError(
-                f"{component} in {folder} cannot be loaded: {reason}; allowed: weights that fit its "
+                f"{component} in {folder} cannot be loaded: {_reason(error)}; allowed: weights that fit its "
                 "config.json"
             ) from error
     faults = sorted(map(str, report["missing_keys"])) + sorted(map(str, report.get("mismatched_keys", ())))

@@ -8,9 +8,11 @@ Flow matching, EDM and cascades run the pipeline's own loop, behind the same `sa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+
+import torch
 
 from ..errors import UnsupportedModelError, allowed
 from ..schedules import NoiseSchedule
@@ -62,6 +64,12 @@ class Family:
     flow_only    scheduler classes of `loop` that count with use_flow_sigmas alone
     noise_dtype  of the initial noise; None: the model's own
     arrays       whether the pipeline gives pictures as numpy arrays alone
+    texts        makes the network's inputs for texts: texts(pipeline, list of texts or None, arguments of the call),
+                 name -> a row a text; with it, `guidance=` works in the pipeline's loop
+    long_texts   tokenizers that read max_sequence_length tokens -> how many of a prompt's it is less; others read 77
+    few_steps    arguments that stand in for the pipeline's defaults: few_steps(pipeline), empty for most
+    upcasts      whether an autoencoder in float16 decodes in float32 where its config says force_upcast
+    overflows    components that are in float32 where the rest is in float16, since they overflow there
     libraries    component -> a library that its index may name besides diffusers and transformers
     homes        class -> the module that it is imported from, where its library does not show it
     """
@@ -84,6 +92,11 @@ class Family:
     flow_only: tuple[str, ...] = ()
     noise_dtype: str | None = None
     arrays: bool = False
+    texts: Callable | None = None
+    long_texts: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
+    few_steps: Callable | None = None
+    upcasts: bool = False
+    overflows: tuple[str, ...] = ()
     libraries: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     homes: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
@@ -108,6 +121,72 @@ def _pixart_alpha(parts: Mapping, index: Mapping, **options):
 def _pixart_sigma(parts: Mapping, index: Mapping, **options):
     names = ("transformer", "vae", "text_encoder", "tokenizer")
     return PixArtAdapter(*(parts[n] for n in names), max_length=300, **options)
+
+
+def _sd3_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    states, _, pooled, _ = pipeline.encode_prompt(
+        [text or "" for text in texts],
+        None,
+        None,
+        do_classifier_free_guidance=False,
+        max_sequence_length=call.get("max_sequence_length", 256),
+    )
+    return {"encoder_hidden_states": states, "pooled_projections": pooled}
+
+
+def _flux_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    states, pooled, _ = pipeline.encode_prompt(
+        [text or "" for text in texts], max_sequence_length=call.get("max_sequence_length", 512)
+    )
+    return {"encoder_hidden_states": states, "pooled_projections": pooled}
+
+
+def _sana_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    """As the pipeline encodes a negative prompt: without the instruction that goes before the prompt."""
+    states, mask = pipeline._get_gemma_prompt_embeds(
+        [text or "" for text in texts],
+        device=pipeline._execution_device,
+        dtype=pipeline.text_encoder.dtype,
+        max_sequence_length=call.get("max_sequence_length", 300),
+        complex_human_instruction=None,
+    )
+    return {"encoder_hidden_states": states, "encoder_attention_mask": mask}
+
+
+def _sdxl_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    states, _, pooled, _ = pipeline.encode_prompt(
+        [text or "" for text in texts], do_classifier_free_guidance=False
+    )
+    if pipeline.config.force_zeros_for_empty_prompt:
+        empty = torch.tensor([text is None for text in texts], device=states.device)
+        states = states.masked_fill(empty[:, None, None], 0)
+        pooled = pooled.masked_fill(empty[:, None], 0)
+    return {"encoder_hidden_states": states, "added_cond_kwargs": {"text_embeds": pooled}}
+
+
+def _schnell(pipeline) -> dict:
+    """FLUX.1 schnell, known by a network without an input for a scale and levels that do not shift with the size."""
+    if pipeline.transformer.config.guidance_embeds or pipeline.scheduler.config.get("use_dynamic_shifting"):
+        return {}
+    return {"num_inference_steps": 4, "max_sequence_length": 256}
+
+
+def few_steps(scheduler_class: str, config: Mapping) -> dict[str, object]:
+    """Defaults of a checkpoint that was distilled to few steps, by its scheduler: Turbo, Lightning; else empty.
+
+    Both ship Euler's method, ancestral for SDXL Turbo, over the noise with "trailing" spacing, which begins at pure
+    noise; undistilled models begin with "leading" or predict v there. Their scale is 1, the prompt alone, which
+    diffusers writes as 0. "ddpm" is the ancestral method in other variables.
+    """
+    samplers = {"EulerAncestralDiscreteScheduler": "ddpm", "EulerDiscreteScheduler": "euler"}
+    told = (config.get("timestep_spacing"), config.get("prediction_type", "epsilon"))
+    if (
+        scheduler_class not in samplers
+        or told != ("trailing", "epsilon")
+        or config.get("rescale_betas_zero_snr")
+    ):
+        return {}
+    return {"num_inference_steps": 4, "guidance_scale": 1.0, "sampler": samplers[scheduler_class]}
 
 
 _PIXART = {
@@ -156,6 +235,8 @@ FAMILIES: dict[str, Family] = {
         ours=SUPPORTED_SCHEDULERS,
         loop=_EDM,
         adapter=_sdxl,
+        texts=_sdxl_texts,
+        upcasts=True,
         made_with={"add_watermarker": False},
     ),
     "PixArtAlphaPipeline": Family(
@@ -164,6 +245,7 @@ FAMILIES: dict[str, Family] = {
         denoisers=("transformer",),
         ours=SUPPORTED_SCHEDULERS,
         adapter=_pixart_alpha,
+        upcasts=True,
     ),
     "PixArtSigmaPipeline": Family(
         "PixArt-Σ",
@@ -171,6 +253,7 @@ FAMILIES: dict[str, Family] = {
         denoisers=("transformer",),
         ours=SUPPORTED_SCHEDULERS,
         adapter=_pixart_sigma,
+        upcasts=True,
     ),
     "StableDiffusion3Pipeline": Family(
         "Stable Diffusion 3 and 3.5",
@@ -189,6 +272,8 @@ FAMILIES: dict[str, Family] = {
         loop=_FLOW,
         may_lack=("text_encoder_3", "tokenizer_3"),
         half="bfloat16",
+        texts=_sd3_texts,
+        long_texts={"tokenizer_3": 0},
     ),
     "FluxPipeline": Family(
         "FLUX.1",
@@ -205,6 +290,9 @@ FAMILIES: dict[str, Family] = {
         loop=_FLOW,
         layout="packed",
         half="bfloat16",
+        texts=_flux_texts,
+        long_texts={"tokenizer_2": 0},
+        few_steps=_schnell,
     ),
     "SanaPipeline": Family(
         "Sana",
@@ -222,6 +310,11 @@ FAMILIES: dict[str, Family] = {
         # Sizes are taken as they are: diffusers' bins know the published sizes alone.
         fixed={"use_resolution_binning": False},
         half="bfloat16",
+        texts=_sana_texts,
+        # The instruction's beginning and the prompt's share two places with it.
+        long_texts={"tokenizer": 1},
+        # Gemma 2 and this autoencoder were made in bfloat16; on a card without it they leave float16's range.
+        overflows=("text_encoder", "vae"),
     ),
     "IFPipeline": Family(
         "DeepFloyd IF, first stage",

@@ -42,7 +42,9 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps"; None takes CUDA, then MPS, then the CPU.
         dtype: "float32", "bfloat16" or "float16" (or torch's). None means float32 for Still Life and on a CPU,
             and for other models on CUDA and MPS the half precision that the family is meant for, bfloat16 or
-            float16 (float16 for all where the card has no bfloat16). Weights stored as float16 are loaded as
+            float16 (float16 for all where the card has no bfloat16, but for components that overflow in it, which
+            are float32 then). Where a repository has weights in both precisions, those of half the size are
+            downloaded for a half precision. Weights stored as float16 are loaded as
             float32 on a CPU, and float16 is refused there.
         offload: whether components wait in main memory and come to the CUDA device one at a time (slower, and
             the device needs room for the largest only). None: if they do not fit all together.
@@ -53,8 +55,10 @@ def load(
 
     Raises:
         CheckpointError: unknown name, no such folder, a file that is missing, cut short or altered (Still
-            Life is checked against its SHA-256 sums), pickled weights only, a gated, withdrawn or unknown
-            repository, no connection, not enough memory.
+            Life, and any folder with a SHA256SUMS, is checked against these sums), a link out of the folder, a
+            setting out of bounds, pickled weights only, a gated, withdrawn or unknown repository, no connection,
+            not enough memory.
+        NotFiniteError: NaN or infinite weights.
         UnsupportedModelError: a checkpoint of another kind than this package samples.
         ValueError: a device that is not there, an unknown dtype.
     """
@@ -68,7 +72,7 @@ def load(
     if name in MODELS:
         return _load_shipped(MODELS[name], device, pick_dtype(dtype, device, torch.float32))
     source = source_of(name_or_path)
-    wanted = pick_dtype(dtype, device, half(source.family, device))
+    wanted = source.dtype = pick_dtype(dtype, device, half(source.family, device))
     placed = place(source, device, wanted, offload)
     return build(source.complete(), source.name, device, wanted, placed)
 
@@ -99,7 +103,9 @@ def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> Tex
         )
     verify(folder)
     if row.shares is None:
-        return build(Folder(folder), row.name, device, dtype, memory.WHOLE, check_words)
+        source = Folder(folder)
+        source.verified = True
+        return build(source, row.name, device, dtype, memory.WHOLE, check_words)
     from diffusers import UNet2DConditionModel
 
     whole = _load_shipped(MODELS[row.shares], device, dtype).adapter
@@ -142,6 +148,8 @@ def _load_cascade(names: Sequence, device, dtype, offload) -> TextToImage:
         source.skip = source.family.may_lack if first else ()
         sources.append(source)
     wanted = pick_dtype(dtype, device, half(sources[0].family, device))
+    for source in sources:
+        source.dtype = wanted
     placed = place(sources[0], device, wanted, offload, more=sources[1:])
     first = build(sources[0].complete(), " + ".join(s.name for s in sources), device, wanted, placed)
     first.upscalers = tuple(

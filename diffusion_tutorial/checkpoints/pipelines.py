@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import threading
 import time
 import warnings
@@ -20,11 +21,13 @@ import torch
 from torch import Tensor
 
 from .. import noise as noise_
-from ..errors import PromptError, UnsupportedModelError, allowed, check_integer, check_number
+from ..errors import NotFiniteError, PromptError, UnsupportedModelError, allowed, check_integer, check_number
+from ..guidance import COND, NEG, UNCOND
 from ..samplers import Step
-from ..text_to_image import OPTIONS, Samples, TextToImage, check_run
-from .adapters import decode_latents, encode_pictures
+from ..text_to_image import OPTIONS, Samples, TextToImage, check_run, cut
+from .adapters import cuts, decode_latents, encode_pictures
 from .families import Family
+from .guided import Guided, answering, in_parts
 
 # What `sample` sets itself, by other names or from its own arguments.
 _OURS = {
@@ -76,6 +79,7 @@ class PipelineModel(TextToImage):
         if self.family.layout != "pixels" and self.latent_shape[1] * self.latent_shape[2] >= 64 * 64:
             pipeline.vae.enable_slicing()  # one picture at a time: decoding takes the most memory
         self.options = self._options()
+        self.defaults = {} if family.few_steps is None else family.few_steps(pipeline)
 
     def _options(self) -> frozenset[str]:
         found = {n for n in ("negative_prompt", "guidance_scale", "latents") if self._their(n) in self._call}
@@ -83,6 +87,8 @@ class PipelineModel(TextToImage):
             found.discard("guidance_scale")  # distilled without one: FLUX.1 schnell
         if "eta" in self._call and "eta" in inspect.signature(self.scheduler.step).parameters:
             found.add("eta")
+        if self.family.texts is not None:
+            found.add("guidance")
         return frozenset(found)
 
     @property
@@ -146,7 +152,8 @@ class PipelineModel(TextToImage):
         """States (B, C, h, w) to pictures (B, 3, H, W), float32 in [0, 1], on the CPU."""
         if self.family.layout == "pixels":
             return (latents.float() / 2 + 0.5).clamp(0, 1).cpu()
-        return decode_latents(self.pipeline.vae, latents.to(self.device), rows=1 if self.offloaded else 8)
+        rows = 1 if self.offloaded else 8
+        return decode_latents(self.pipeline.vae, latents.to(self.device), rows, self.family.upcasts)
 
     @torch.no_grad()
     def sample(
@@ -167,16 +174,19 @@ class PipelineModel(TextToImage):
         keep_trajectory: bool = True,
         spacing: str | None = None,
         progress: bool | None = None,
+        negatives=None,
         **options,
     ) -> Samples:
         """Pictures for a prompt, by the pipeline's own loop.
 
         As `TextToImage.sample`, with these differences. num_inference_steps and guidance_scale: None stands for
-        the pipeline's default, and a scale of at most 1 is the conditional model (diffusers' rule). sampler,
-        guidance, noise and spacing belong to our samplers and must stay None. Arguments that `self.options`
-        lacks are refused. options: further arguments of the pipeline's call, such as height and width, or FLUX's
-        true_cfg_scale. A cascade's steps and scale are those of the stage that turns text into a picture; it
-        alone calls the callback and is in the trajectory, and nfe counts all stages.
+        the pipeline's default, and a scale of at most 1 is the conditional model (diffusers' rule). sampler, noise
+        and spacing belong to our samplers and must stay None. Arguments that `self.options` lacks are refused.
+        guidance: the pipeline's own is switched off, and the rule combines the network's answers where the
+        pipeline would; FLUX's guidance_scale stays the network's input that it is. options: further arguments of
+        the pipeline's call, such as height and width, or FLUX's true_cfg_scale. A cascade's steps and scale are those
+        of the stage that turns text into a picture; it alone calls the callback and is in the trajectory, and nfe
+        counts all stages.
 
         Steps: x_t and x_s are the pipeline's states, alpha_bar the picture's share of their variance, and x0 and
         eps follow from what the scheduler was given.
@@ -185,18 +195,38 @@ class PipelineModel(TextToImage):
         """
         start = time.perf_counter()
         prompts = self._prompts(prompt)
-        negatives = self._negatives(negative_prompt, len(prompts))
+        negative = self._negatives(negative_prompt, len(prompts))
+        several = self._several(negatives, len(prompts))
         seed, num_images, eta = check_run(seed, num_images, eta)
         loop = f"with {self.kind}: None, it runs its own loop ({type(self.scheduler).__name__})"
-        for name, value in {
-            "sampler": sampler,
-            "guidance": guidance,
-            "noise": noise,
-            "spacing": spacing,
-        }.items():
+        refused = {"sampler": sampler, "noise": noise, "spacing": spacing}
+        if "guidance" not in self.options:
+            refused["guidance"] = guidance
+        for name, value in refused.items():
             if value is not None:
                 raise ValueError(allowed(name, value, loop))
-        call = self._arguments(num_inference_steps, guidance_scale, negatives, eta, options)
+        rule = None
+        if guidance is not None or several:
+            rule = self._rule(guidance, 1.0, prompts, negative, several)
+            if options.get("true_cfg_scale", 1.0) > 1:
+                raise ValueError(
+                    allowed(
+                        "true_cfg_scale",
+                        options["true_cfg_scale"],
+                        "with guidance: 1, the rule takes its place",
+                    )
+                )
+        call = self._arguments(num_inference_steps, guidance_scale, None if rule else negative, eta, options)
+        if rule is not None and not self._scale_is_an_input:
+            call[self._their("guidance_scale")] = 1.0  # the pipeline's own guidance is off
+        self._warn_of_cuts(
+            {
+                "prompt": prompts,
+                "negative_prompt": negative or [],
+                "negatives": [t for s in several.values() for t in s],
+            },
+            call,
+        )
         shape = (len(prompts) * num_images, *self._shape(options.get("height"), options.get("width")))
         initial = self._initial(latents, shape, seed)
         if initial is not None:
@@ -206,13 +236,17 @@ class PipelineModel(TextToImage):
         call["output_type"] = "np" if self.family.arrays else "pt"
 
         show = self.progress if progress is None else progress
-        with self._lock, _Run(self, shape, callback, keep_trajectory) as run:
+        texts = {UNCOND: [None] * len(prompts), NEG: negative, **several}
+        with self._lock, _Run(self, shape, callback, keep_trajectory) as run, _no_cuts_logged(self.pipeline):
             for stage in (self.pipeline, *self.upscalers):
                 stage.set_progress_bar_config(disable=not show)
             if self._call.keys() >= {"callback_on_step_end"}:
                 call["callback_on_step_end"] = run.step_ended
             images = None
             try:
+                if rule is not None:
+                    branches = [b for b in rule.branches if b != COND]
+                    run.guide(rule, {b: self._condition(texts[b], num_images, call) for b in branches})
                 images = self.pipeline(**call).images
                 for stage in self.upscalers:
                     images = self._upscale(stage, images, call, run)
@@ -231,6 +265,7 @@ class PipelineModel(TextToImage):
                 x, images = images, self.decode(images)
             else:
                 images = images.float().cpu()
+        self._check_result(x, images)
         return Samples(
             images=images,
             latents=x,
@@ -252,10 +287,11 @@ class PipelineModel(TextToImage):
             raise ValueError(
                 allowed(unknown[0], options[unknown[0]], f"not with {self.kind}; it takes {', '.join(free)}")
             )
-        for name in ("height", "width"):
+        for name in ("height", "width", "max_sequence_length"):
             if options.get(name) is not None:
                 check_integer(name, options[name], 1)
-        call = {k: v for k, v in self.family.fixed.items() if k in self._call} | options
+        own = {k: v for k, v in self.defaults.items() if k in self._call}
+        call = {k: v for k, v in self.family.fixed.items() if k in self._call} | own | options
         if "height" in self._call and self.family.layout == "latents":
             factor, (_, h, w) = self.pipeline.vae_scale_factor, self.latent_shape
             call = {"height": h * factor, "width": w * factor} | call
@@ -299,6 +335,47 @@ class PipelineModel(TextToImage):
                     stacklevel=5,
                 )
         return negatives
+
+    def _condition(self, texts, num_images: int, call: dict) -> dict:
+        """The network's inputs for one branch, a row a picture."""
+
+        def rows(value):
+            if isinstance(value, dict):
+                return {name: rows(inner) for name, inner in value.items()}
+            return value.repeat_interleave(num_images, 0)
+
+        return rows(self.family.texts(self.pipeline, texts, call))
+
+    def _warn_of_cuts(self, texts: dict, call: dict) -> None:
+        """A warning for each text and encoder where the encoder does not read all of it; diffusers cuts it there."""
+        default = self._call["max_sequence_length"].default if "max_sequence_length" in self._call else 77
+        encoders = []
+        for part in (n for n in self.family.components if n.startswith("tokenizer")):
+            tokenizer = getattr(self.pipeline, part, None)
+            encoder = getattr(self.pipeline, part.replace("tokenizer", "text_encoder"), None)
+            if tokenizer is not None and encoder is not None:
+                encoders.append((part, encoder, tokenizer))
+        for name, several in texts.items():
+            limits = []
+            for part, encoder, tokenizer in encoders:
+                limit = 77
+                if part in self.family.long_texts:
+                    less = self.family.long_texts[part] if name == "prompt" else 0
+                    limit = max(call.get("max_sequence_length", default) - less, 1)
+                limits.append((encoder, tokenizer, limit))
+            for text in dict.fromkeys(several):
+                for encoder, limit, removed in cuts(limits, text):
+                    warnings.warn(cut(name, text, encoder, limit, removed), stacklevel=4)
+
+    def _check_result(self, x: Tensor, images: Tensor) -> None:
+        if bool(images.isfinite().all()) and bool(x.isfinite().all()):
+            return
+        dtype = str(self.dtype).removeprefix("torch.")
+        what = "the loop's last state" if not bool(x.isfinite().all()) else "the picture, of a finite state,"
+        raise NotFiniteError(
+            f"{what} has NaN or infinite numbers ({self.kind} in {dtype}); allowed: finite weights and scales, in a "
+            "dtype that holds what they make (dtype='bfloat16' or 'float32' where float16 overflows)"
+        )
 
     def _initial(self, latents, shape, seed) -> Tensor | None:
         """The initial noise as the pipeline wants it, or None where it draws its own."""
@@ -349,14 +426,7 @@ class PipelineModel(TextToImage):
             raise PromptError(allowed(name, text, "text"))
         if self.check_prompt is not None and text.strip():
             text = self.check_prompt(text, name) or text
-        # The longest of the encoders counts: the others cut the text, as diffusers does.
-        limit = self._call["max_sequence_length"].default if "max_sequence_length" in self._call else 77
-        words = [getattr(self.pipeline, n, None) for n in self.family.components if n.startswith("tokenizer")]
-        tokens = min(len(w(text, truncation=False, verbose=False).input_ids) for w in words if w is not None)
-        if tokens > limit:
-            shown = text if len(text) <= 60 else text[:57] + "..."
-            raise PromptError(f"{name} is {shown!r}, {tokens} tokens; allowed: at most {limit} tokens")
-        return text
+        return text  # its length is looked at with the call's arguments: see _warn_of_cuts
 
 
 def generators(seed: int, count: int) -> list[torch.Generator]:
@@ -379,6 +449,7 @@ class _Run:
         self.rows = 0
         self.x = self.x0 = None
         self._pending: dict | None = None
+        self.guided: Guided | None = None
         self._by_callback = "callback_on_step_end" in model._call
 
     def __enter__(self) -> _Run:
@@ -388,17 +459,34 @@ class _Run:
             self._stack.enter_context(self.counting(getattr(self.model.pipeline, name)))
         return self
 
+    def guide(self, rule, conditions: dict) -> None:
+        """Let the rule combine what the network answers; the branches beside the prompt's are counted too."""
+        model, layout = self.model, self.model.family.layout
+
+        def packed(state: Tensor) -> Tensor:
+            return model.pipeline._pack_latents(state, *self.shape) if layout == "packed" else state
+
+        self.guided = Guided(
+            rule,
+            conditions,
+            model.scheduler,
+            lambda: len(self.timesteps),
+            lambda state: model.unpacked(state, self.shape),
+            packed,
+        )
+        self._stack.enter_context(answering(model.denoiser, self.guided))
+
     def __exit__(self, *exc) -> None:
         self._stack.close()
 
     @property
     def nfe(self) -> int:
         """Evaluations of the networks a picture."""
-        return self.rows // self.shape[0]
+        return (self.rows if self.guided is None else self.guided.rows) // self.shape[0]
 
     @contextmanager
     def counting(self, module):
-        """Count the rows that go through a network."""
+        """Count the rows that go through a network, and let it take large batches in parts."""
 
         def count(_module, args, kwargs):
             first = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
@@ -406,7 +494,8 @@ class _Run:
 
         handle = module.register_forward_pre_hook(count, with_kwargs=True)
         try:
-            yield
+            with answering(module, in_parts):
+                yield
         finally:
             handle.remove()
 
@@ -458,6 +547,21 @@ def _listening(scheduler, heard):
         yield
     finally:
         del scheduler.step
+
+
+@contextmanager
+def _no_cuts_logged(pipeline):
+    """Without diffusers' own log line about texts that are cut: `sample` has warned of them, encoder by encoder."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "of your input was truncated" not in record.getMessage()
+
+    logger = logging.getLogger(type(pipeline).__module__)
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
 
 
 def _levels(scheduler, output: Tensor, t, x_t: Tensor, out: tuple) -> tuple[float, float, Tensor, Tensor]:

@@ -4,7 +4,6 @@ pickled or of a class that nobody knows is found out here, before anything large
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 
 from ..errors import CheckpointError, UnsupportedModelError, allowed
 from . import memory
+from .checks import check_config, check_links, check_scheduler, read_json, root_of, shard_names
 from .families import FAMILIES, WORDS, Family, starts
 
 FORMS = "'still-life', a folder in diffusers' layout, or a Hub id 'owner/name'"
@@ -53,7 +53,13 @@ class Folder:
     """A pipeline in diffusers' layout on disk: its index, its files, its sizes.
 
     Each file is opened once to look at it: the index when this is made, the headers of weights when first asked for.
+
+    dtype: what the weights are wanted in; a half precision prefers files of half the size, where there are both.
+    verified: whether the files were held against their sums already.
     """
+
+    dtype: torch.dtype | None = None
+    verified = False
 
     def __init__(self, path: Path):
         self.path, self.name = path, path.resolve().name
@@ -62,7 +68,7 @@ class Folder:
 
     def _start(self) -> None:
         self.skip: tuple[str, ...] = ()  # components that are not wanted
-        self._whole = False
+        self._whole = self._checked = False
         self._headers: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
 
     @property
@@ -76,12 +82,34 @@ class Folder:
     def complete(self) -> Folder:
         """The same with every file on disk, found whole."""
         if not self._whole:
-            for component in self.components():
-                _check_component(self.path, component, self.index[component])
+            if not self.verified and (self.path / "SHA256SUMS").is_file():
+                verify(self.path, used=("model_index.json", *(f"{name}/" for name in self.components())))
+            self.check()
             for component in self.weights():
                 self.headers(component)
             self._whole = True
         return self
+
+    def check(self) -> None:
+        """Every component's files are there, inside the folder, and its numbers within bounds."""
+        if self._checked:
+            return
+        root = root_of(self.path)
+        for component in self.components():
+            place, entry = self.path / component, self.index[component]
+            check_links(place, root, component)
+            _check_component(self.path, component, entry)
+            name = _config_name(component)
+            config = read_json(place / name, f"{component}/{name} in {self.path}")
+            if is_scheduler(component):
+                check_scheduler(config, f"{component}/{name}")
+            elif not is_tokenizer(component):
+                check_config(config, f"{component}/{name}")
+        self._checked = True
+
+    def halved(self, component: str) -> bool:
+        """Whether files of half precision are preferred for a component."""
+        return self.dtype in (torch.float16, torch.bfloat16) and component not in self.kept(self.dtype)
 
     def components(self) -> list[str]:
         """Those of the family that the checkpoint has and that are wanted."""
@@ -93,24 +121,32 @@ class Folder:
     def headers(self, component: str) -> list[tuple[str, tuple[int, ...]]]:
         """(name, shape) of every tensor of a component, from the headers of its files, which must be whole."""
         if component not in self._headers:
-            _check_component(self.path, component, self.index[component])
-            files, _ = weight_files(self.path, component, self.index[component])
+            self.check()
+            files, _ = self.files(component)
             self._headers[component] = [
                 pair for file in files for pair in _header(file, f"{component}/{file.name}", self.path)
             ]
         return self._headers[component]
+
+    def files(self, component: str) -> tuple[list[Path], str | None]:
+        """`weight_files` of a component."""
+        return weight_files(self.path, component, self.index[component], self.halved(component))
 
     def tensors(self) -> dict[str, memory.Tensors]:
         """Component -> what its weights are."""
         return {n: memory.count(self.headers(n), _keep(self.index[n])) for n in self.weights()}
 
     def kept(self, dtype: torch.dtype) -> tuple[str, ...]:
-        """Components that are in float32 whatever is asked for: autoencoders that overflow in float16.
+        """Components that are in float32 whatever is asked for: those that overflow in float16.
 
-        With our samplers, that is: a pipeline that runs its own loop moves its autoencoder by itself.
+        Of autoencoders with `force_upcast`, with our samplers, that is: a pipeline that runs its own loop moves its
+        autoencoder by itself.
         """
+        if dtype != torch.float16:
+            return ()
         ours = self.index[self.family.scheduler][1] in self.family.ours
-        return ("vae",) if ours and dtype == torch.float16 and self._vae().get("force_upcast") else ()
+        vae = ("vae",) if ours and self._vae().get("force_upcast") else ()
+        return (*self.family.overflows, *vae)
 
     def working(self, dtype: torch.dtype) -> int:
         """Bytes to work in for one picture: the autoencoder's last maps; cascades in pixels have small ones."""
@@ -123,7 +159,8 @@ class Folder:
         elif denoiser.get("sample_size") is not None:
             side = _side(denoiser["sample_size"]) * 2 ** (len(channels) - 1)
         side = _side(side if side is not None else 1024)
-        if dtype == torch.float16 and self.kept(dtype):
+        moved = self.family.upcasts and vae.get("force_upcast")  # for the decoding alone
+        if dtype == torch.float16 and (moved or "vae" in self.kept(dtype)):
             dtype = torch.float32
         # The last level starts with the channels of the one below it.
         return memory.working_bytes(side, side, channels[min(1, len(channels) - 1)], dtype)
@@ -133,7 +170,7 @@ class Folder:
 
     def _config(self, component: str) -> dict:
         file = self.path / component / "config.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        return read_json(file, f"{component}/config.json in {self.path}") if file.is_file() else {}
 
 
 def _side(size) -> int:
@@ -148,12 +185,13 @@ def _read_index(folder: Path) -> dict:
             f"name_or_path is {str(folder)!r}, a folder without model_index.json; "
             "allowed: a pipeline as diffusers' save_pretrained writes it"
         )
+    check_links(file, root_of(folder), "model_index.json")
     try:
-        index = json.loads(file.read_text())
+        index = read_json(file, "model_index.json")
         kind = index["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (CheckpointError, KeyError) as error:
         raise CheckpointError(
-            f"{file} is not a pipeline's index: {error!r}; allowed: JSON with a _class_name"
+            f"{file} is not a pipeline's index: {error}; allowed: JSON with a _class_name"
         ) from None
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UnsupportedModelError(allowed("_class_name in model_index.json", kind, ", ".join(starts())))
@@ -167,7 +205,8 @@ def _read_index(folder: Path) -> dict:
                 allowed(f"{component} in model_index.json", entry, f"[library, class], {classes[0]}")
             )
         libraries = ("diffusers", "transformers", *filter(None, [family.libraries.get(component)]))
-        if entry[0] not in libraries or entry[1] not in classes:
+        texts = all(isinstance(part, str) for part in entry)
+        if not texts or entry[0] not in libraries or entry[1] not in classes:
             raise UnsupportedModelError(
                 allowed(
                     f"{component} in model_index.json",
@@ -198,6 +237,12 @@ def stem_of(component: str, entry: Sequence[str]) -> str | None:
     return "model" if entry[0] == "transformers" else "diffusion_pytorch_model"
 
 
+def _config_name(component: str) -> str:
+    if is_scheduler(component):
+        return "scheduler_config.json"
+    return "tokenizer_config.json" if is_tokenizer(component) else "config.json"
+
+
 def _check_component(folder: Path, component: str, entry: Sequence[str]) -> None:
     """Everything that the component needs is there and whole, found out before anything is loaded."""
     place = folder / component
@@ -205,13 +250,7 @@ def _check_component(folder: Path, component: str, entry: Sequence[str]) -> None
         raise CheckpointError(
             f"{folder} has no folder {component!r}; allowed: a complete pipeline (was a download cut short?)"
         )
-    config = place / (
-        "scheduler_config.json"
-        if is_scheduler(component)
-        else "tokenizer_config.json"
-        if is_tokenizer(component)
-        else "config.json"
-    )
+    config = place / _config_name(component)
     if not config.is_file():
         raise CheckpointError(
             f"{component}/{config.name} is missing in {folder}; allowed: a complete pipeline"
@@ -224,16 +263,29 @@ def _check_component(folder: Path, component: str, entry: Sequence[str]) -> None
                 )
 
 
-def weight_files(folder: Path, component: str, entry: Sequence[str]) -> tuple[list[Path], str | None]:
-    """The safetensors files of a component in a folder, and their variant: None, or "fp16" if that is all."""
+def weight_files(
+    folder: Path, component: str, entry: Sequence[str], half: bool = False
+) -> tuple[list[Path], str | None]:
+    """The safetensors files of a component in a folder, and their variant: None, or "fp16".
+
+    The full precision where all of it is there; with half, and where it is all there is, fp16. A download of the
+    one leaves the index of the other.
+    """
     place, stem = folder / component, stem_of(component, entry)
-    for variant in (None, "fp16"):
+    found = []
+    for variant in ("fp16", None) if half else (None, "fp16"):
         middle = f".{variant}" if variant else ""
         if (file := place / f"{stem}{middle}.safetensors").is_file():
-            return [file], variant
-        if (shards := place / f"{stem}.safetensors.index{middle}.json").is_file():
-            names = sorted(set(json.loads(shards.read_text())["weight_map"].values()))
-            return [place / name for name in names], variant
+            found.append(([file], variant))
+        elif (shards := place / f"{stem}.safetensors.index{middle}.json").is_file():
+            label = f"{component}/{shards.name}"
+            names = shard_names(read_json(shards, label), label)
+            found.append(([place / name for name in names], variant))
+    for files, variant in found:
+        if all(file.is_file() for file in files):
+            return files, variant
+    if found:
+        return found[0]
     pickles = sorted(f.name for f in place.iterdir() if f.suffix in _PICKLES)
     if pickles:
         raise CheckpointError(_pickled(component, pickles, str(folder), f"{stem}.safetensors"))
@@ -280,10 +332,11 @@ def class_of(library: str, name: str):
     return getattr(import_module("transformers" if library == "transformers" else "diffusers"), name)
 
 
-def verify(folder: str | os.PathLike) -> None:
+def verify(folder: str | os.PathLike, used: Sequence[str] | None = None) -> None:
     """Check a folder against its SHA256SUMS: every file listed and unaltered, no file beside those listed.
 
-    README.md may change. Raises CheckpointError that names the first file at fault.
+    README.md may change. used: names, or beginnings of them, of files that must be listed; None: all. Raises
+    CheckpointError that names the first file at fault.
     """
     folder = Path(folder)
     sums = folder / "SHA256SUMS"
@@ -292,25 +345,35 @@ def verify(folder: str | os.PathLike) -> None:
             f"{folder.name} has no SHA256SUMS, so its weights cannot be checked; allowed: a complete folder"
         )
     listed = {}
-    for line in sums.read_text().splitlines():
+    for number, line in enumerate(sums.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if line.strip():
             digest, _, name = line.partition(" ")
-            listed[name.strip().lstrip("*").removeprefix("./")] = digest
+            name = name.strip().lstrip("*").removeprefix("./")
+            inside = name and not Path(name).is_absolute() and ".." not in Path(name).parts
+            if not inside or not re.fullmatch("[0-9a-fA-F]{64}", digest):
+                raise CheckpointError(
+                    f"{folder.name}/SHA256SUMS, line {number}, is {line[:80]!r}; "
+                    "allowed: 64 hexadecimal digits and the name of a file in the folder"
+                )
+            listed[name] = digest.lower()
     for name, digest in listed.items():
         file = folder / name
         if not file.is_file():
             raise CheckpointError(
                 f"{folder.name}/{name} is missing; allowed: every file that SHA256SUMS lists"
             )
-        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != digest:
             raise CheckpointError(
                 f"{folder.name}/{name} is not what SHA256SUMS says: it was altered or is damaged. "
-                "Install the package again"
+                "Install the package again, or copy the folder again"
             )
     free = {"SHA256SUMS", "README.md"}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if file.is_file() and name not in listed and name not in free and "__pycache__" not in name:
+        asked = used is None or name.startswith(tuple(used))
+        if asked and file.is_file() and name not in listed and name not in free and "__pycache__" not in name:
             raise CheckpointError(
                 f"{folder.name}/{name} is not in SHA256SUMS; allowed: the files that it lists"
             )
@@ -361,9 +424,9 @@ class Hub(Folder):
         return ["model_index.json", *(f for f in inside if f.endswith(kinds))]
 
     def weight_names(self, component: str) -> list[str]:
-        """The component's safetensors files in the repository: the full precision, or else fp16."""
+        """The component's safetensors files in the repository: those of the wanted precision, or else the others."""
         stem, listed = stem_of(component, self.index[component]), self.listing()
-        for middle in ("", ".fp16"):
+        for middle in (".fp16", "") if self.halved(component) else ("", ".fp16"):
             one = re.compile(rf"{component}/{stem}{re.escape(middle)}(-\d{{5}}-of-\d{{5}})?\.safetensors")
             if found := sorted(f for f in listed if one.fullmatch(f)):
                 whole = [f for f in found if "-of-" not in f]
@@ -390,6 +453,7 @@ class Hub(Folder):
             return super().tensors()
         from huggingface_hub import HfApi
 
+        self.check()
         found = {}
         for component in self.weights():
             keep = _keep(self.index[component])

@@ -10,7 +10,7 @@ from ..errors import allowed
 
 def main(args) -> int:
     """Print what was asked for. Returns 0, or 1 where --check found faults. Raises ValueError for bad input."""
-    from . import check, counted, load, table
+    from . import boards, check, counted, load, table
 
     if args.check:
         if args.system or args.json:
@@ -28,7 +28,7 @@ def main(args) -> int:
     if args.system and args.system not in systems:
         raise ValueError(allowed("system", args.system, ", ".join(systems)))
     chosen = {args.system: systems[args.system]} if args.system else systems
-    rows = table.rows(chosen, numbers)
+    rows = table.rows(chosen, numbers, boards().values())
     if args.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     elif args.system:

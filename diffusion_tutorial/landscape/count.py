@@ -21,6 +21,7 @@ from torch import nn
 from ..errors import allowed, check_choice, check_integer
 
 CONFIGS = resources.files(__package__) / "configs"
+EQUAL = 1024  # pixels of a side at which all single-stage systems are compared
 KINDS = ("official-code", "conversion-script", "class-defaults", "published-copy")
 
 
@@ -55,10 +56,22 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def buffers(model: nn.Module) -> int:
+    """Numbers that are stored with the weights and not trained, such as a table of positions."""
+    trained = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return sum(t.numel() for name, t in model.state_dict().items() if name not in trained)
+
+
 @cache
+def sizes_of(name: str) -> tuple[int, int]:
+    """Parameters and stored buffers of a component by name."""
+    model = build(name)
+    return parameters(model), buffers(model)
+
+
 def parameters_of(name: str) -> int:
     """Parameters of a component by name."""
-    return parameters(build(name))
+    return sizes_of(name)[0]
 
 
 @cache
@@ -93,20 +106,27 @@ def denoises(name: str) -> bool:
 def count(recipe: dict) -> dict:
     """Everything that the landscape computes of one system.
 
-    recipe: `denoiser` (name), `size` (pixels), `text_tokens`, `steps`, `passes` (calls a step), and optionally
-    `then` (of a cascade: the stages after the first, each with these five), `others` (names of further
+    recipe: `denoiser` (name), `size` (pixels of a side), `text_tokens`, `steps`, `passes` (calls a step), and
+    optionally `then` (of a cascade: the stages after the first, each with these five), `others` (names of further
     components), `copies` (how often the pipeline holds the denoiser), `missing` (components whose configuration was
-    not obtained).
-    Returns parameters of each component, FLOPs of a call and of a picture, and bytes of all weights in bf16; a call
-    and the number of calls are those of the first stage, the picture's FLOPs those of all.
+    not obtained, each with the reason).
+    Returns parameters of each component and the buffers stored with them, FLOPs of a call and of a picture, the
+    picture's pixels, FLOPs at EQUAL pixels of a side (None for a cascade, whose sizes are fixed), and bytes of all
+    weights in bf16; a call and the number of calls are those of the first stage, the picture's FLOPs those of all.
     """
     stages = [recipe, *recipe.get("then", [])]
     denoisers, others = [stage["denoiser"] for stage in stages], recipe.get("others", [])
-    sizes = {name: parameters_of(name) for name in (*denoisers, *others)}
-    total = sum(sizes.values()) + sizes[denoisers[0]] * (recipe.get("copies", 1) - 1)
+    found = {name: sizes_of(name) for name in (*denoisers, *others)}
+    sizes = {name: trained for name, (trained, _) in found.items()}
+    total = sum(map(sum, found.values())) + sum(found[denoisers[0]]) * (recipe.get("copies", 1) - 1)
     calls = [flops_of(stage["denoiser"], stage["size"], stage["text_tokens"]) for stage in stages]
+    equal = None
+    if len(stages) == 1:
+        call = flops_of(recipe["denoiser"], EQUAL, recipe["text_tokens"])
+        equal = call * recipe["steps"] * recipe["passes"]
     return {
         "parameters": sizes,
+        "buffers": {name: stored for name, (_, stored) in found.items() if stored},
         "flops_call": calls[0],
         "calls": recipe["steps"] * recipe["passes"],
         "stages": [
@@ -116,8 +136,10 @@ def count(recipe: dict) -> dict:
         "flops_image": sum(
             call * stage["steps"] * stage["passes"] for stage, call in zip(stages, calls, strict=True)
         ),
+        "pixels": stages[-1]["size"] ** 2,
+        "flops_equal": equal,
         "bytes_bf16": 2 * total,
-        "missing": recipe.get("missing", []),
+        "missing": [entry["component"] for entry in recipe.get("missing", [])],
     }
 
 
@@ -261,6 +283,38 @@ def _ideogram4(config, size, text):
     }
 
 
+def _chroma(config, size, text):
+    tokens = (size // 16) ** 2
+    return {
+        "hidden_states": torch.empty(1, tokens, config.in_channels),
+        "encoder_hidden_states": torch.empty(1, text, config.joint_attention_dim),
+        "timestep": torch.empty(1),
+        "img_ids": torch.empty(tokens, 3),
+        "txt_ids": torch.empty(text, 3),
+    }
+
+
+def _cogview4(config, size, text):
+    return {
+        "hidden_states": torch.empty(1, config.in_channels, size // 8, size // 8),
+        "encoder_hidden_states": torch.empty(1, text, config.text_embed_dim),
+        "timestep": torch.empty(1),
+        "original_size": torch.empty(1, 2),
+        "target_size": torch.empty(1, 2),
+        "crop_coords": torch.empty(1, 2),
+    }
+
+
+def _krea2(config, size, text):
+    tokens = (size // 16) ** 2
+    return {
+        "hidden_states": torch.empty(1, tokens, config.in_channels),
+        "encoder_hidden_states": torch.empty(1, text, config.num_text_layers, config.text_hidden_dim),
+        "timestep": torch.empty(1),
+        "position_ids": torch.empty(text + tokens, 3),
+    }
+
+
 _INPUTS = {
     "UNet2DConditionModel": _unet,
     "PixArtTransformer2DModel": _pixart,
@@ -275,6 +329,9 @@ _INPUTS = {
     "HiDreamImageTransformer2DModel": _hidream,
     "Lumina2Transformer2DModel": _lumina2,
     "Ideogram4Transformer2DModel": _ideogram4,
+    "ChromaTransformer2DModel": _chroma,
+    "CogView4Transformer2DModel": _cogview4,
+    "Krea2Transformer2DModel": _krea2,
 }
 
 

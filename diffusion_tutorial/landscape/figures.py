@@ -1,4 +1,4 @@
-"""Figures of the landscape: a timeline, a family tree, and the cost of an image against the day of release."""
+"""Figures of the landscape: a timeline, a family tree, and the cost of an image, at default and at equal size."""
 
 from __future__ import annotations
 
@@ -7,24 +7,10 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..plots import INK, PALETTE, RULE
+from ..plots.style import INK, PALETTE, RULE, TEXT, WIDTH, blank
 from .facts import FAMILIES, System
 
-COLOURS = dict(zip(FAMILIES, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], "#767676"), strict=True))
-# Where a name stands in the figure of costs, in points from its mark, if not to its right.
-_LABELS = {
-    "deepfloyd-if": (-7, 0, "right"),
-    "sdxl": (-7, 0, "right"),
-    "playground-2-5": (0, 10, "center"),
-    "sd-3": (-7, -3, "right"),
-    "flux-1-dev": (-7, 2, "right"),
-    "sd-3-5-large": (7, 4, "left"),
-    "lumina-2": (7, -5, "left"),
-    "pixart-alpha": (-7, 2, "right"),
-    "pixart-sigma": (-2, -10, "center"),
-    "qwen-image": (-7, 0, "right"),
-}
-MARKERS = dict(zip(FAMILIES, "os^Dx", strict=True))
+COLOURS = dict(zip(FAMILIES, (*PALETTE[:5], "#767676"), strict=True))
 # How the mark of a system is filled, by its weights.
 WEIGHTS = {
     "open": {"marker": "o", "fillstyle": "full"},
@@ -32,65 +18,76 @@ WEIGHTS = {
     "withdrawn": {"marker": "X", "fillstyle": "full"},
     "closed": {"marker": "o", "fillstyle": "none"},
 }
+LINE = 0.2  # inches from one name to the next
+LETTER = 0.082  # inches that a letter of TEXT points takes, on the average
 
 
 def _mark(axes, system: System, x: float, y: float) -> None:
-    look = {"ms": 7, "mew": 1.4, "color": COLOURS[system.family], "markerfacecoloralt": "white", "zorder": 3}
+    look = {"ms": 6.5, "mew": 1.3, "color": COLOURS[system.family], "markerfacecoloralt": "white", "zorder": 3}
     axes.plot(x, y, ls="", **look, **WEIGHTS[system["weights"].value])
 
 
-def _weights_legend(axes, **place) -> None:
-    handles = [
-        Line2D([], [], ls="", color=INK, ms=6, markerfacecoloralt="white", label=name, **look)
-        for name, look in WEIGHTS.items()
-    ]
-    axes.add_artist(
-        axes.legend(handles=handles, title="weights", title_fontsize=8, fontsize=8, edgecolor=RULE, **place)
+def _legend(fig: Figure, families, *handles: Line2D) -> None:
+    """Above the axes: the colours of these families, then further handles."""
+    colours = [Line2D([], [], marker="o", ls="", color=COLOURS[f], ms=5.5, label=f) for f in families]
+    fig.legend(
+        handles=[*colours, *handles],
+        loc="outside upper left",
+        ncols=2,
+        fontsize=TEXT,
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=0.8,
     )
+
+
+def _weights() -> list[Line2D]:
+    look = {"ls": "", "color": INK, "ms": 6, "markerfacecoloralt": "white"}
+    return [Line2D([], [], label=f"weights {name}", **look, **how) for name, how in WEIGHTS.items()]
+
+
+def _years(axes, last: float) -> None:
+    axes.set_xlim(2022, last)
+    axes.set_xticks(range(2022, int(last) + 1))
+    axes.tick_params(labelsize=TEXT, colors=INK)
+    axes.set_yticks([])
+    axes.spines[["left", "right", "top"]].set_visible(False)
 
 
 def timeline(systems: Mapping[str, System]) -> Figure:
     """Every system with a release, one a line, oldest first; the mark says what became of its weights."""
     dated = sorted((s for s in systems.values() if s.released), key=lambda s: s.released[0])
-    fig = Figure(figsize=(8.4, 0.235 * len(dated) + 0.9), layout="constrained")
+    fig = blank(WIDTH, LINE * len(dated) + 1.6)
     axes = fig.add_subplot()
     for y, system in enumerate(dated):
         x = system.released[0]
         axes.plot([2022, x], [y, y], color=RULE, lw=0.6, zorder=0)
         verified = system["release"].state == "verified"
         _mark(axes, system, x, y)
-        label = system.name + ("" if verified else " *")
-        right = x < 2025.3
+        right = x < 2024.6
         axes.annotate(
-            label,
+            system.name + ("" if verified else " *"),
             (x, y),
-            xytext=(8 if right else -8, 0),
+            xytext=(7 if right else -7, 0),
             textcoords="offset points",
             ha="left" if right else "right",
             va="center",
-            fontsize=8.5,
+            fontsize=TEXT,
             color=INK,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )
     axes.set_ylim(len(dated) - 0.4, -0.8)
-    axes.set_xlim(2022, 2027)
-    axes.set_xticks(range(2022, 2028))
-    axes.set_yticks([])
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    handles = [
-        Line2D([], [], marker="o", ls="", color=colour, ms=6, label=name) for name, colour in COLOURS.items()
-    ]
-    _weights_legend(axes, loc="lower left", bbox_to_anchor=(0, 0))
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.16, 0), fontsize=8, edgecolor=RULE)
+    _years(axes, 2027)
+    _legend(fig, FAMILIES, *_weights())
     return fig
 
 
 def tree(systems: Mapping[str, System]) -> Figure:
     """Systems whose architecture is known, a lane a family; a line leads from a system to what builds on it."""
-    fig = Figure(figsize=(8.4, 7.4), layout="constrained")
-    axes = fig.add_subplot()
+    last = 2029.2
+    letter = LETTER * (last - 2022) / WIDTH  # years
     place: dict[str, tuple[float, float]] = {}
-    top = 0.0
+    lanes, top = [], 0.0
     for family in FAMILIES[:-1]:
         members = sorted(
             (s for s in systems.values() if s.family == family and s.released), key=lambda s: s.released[0]
@@ -99,19 +96,29 @@ def tree(systems: Mapping[str, System]) -> Figure:
         for system in members:
             x = system.released[0]
             line = next((k for k, end in enumerate(ends) if end < x), len(ends))
-            ends[line : line + 1] = [x + 0.16 + 0.061 * len(system.name)]
-            place[system.id] = (x, top + line + 0.75)
-        height = len(ends) + 0.7
-        axes.axhspan(top, top + height, color=COLOURS[family], alpha=0.08, lw=0)
-        axes.text(2022.02, top + 0.08, family, va="top", fontsize=10, weight="bold", color=COLOURS[family])
-        top += height + 0.15
+            ends[line : line + 1] = [x + 0.45 + letter * len(system.name)]
+            place[system.id] = (x, top + line + 1.6)
+        lanes.append((family, top, len(ends) + 1.3))
+        top += lanes[-1][2] + 0.15
+    fig = blank(WIDTH, LINE * top + 0.5)
+    axes = fig.add_subplot()
+    for family, start, height in lanes:
+        axes.axhspan(start, start + height, color=COLOURS[family], alpha=0.08, lw=0)
+        axes.text(
+            2022.05,
+            start + 0.1,
+            family,
+            va="top",
+            fontsize=TEXT + 1,
+            weight="bold",
+            color=INK,
+        )
     for system in systems.values():
         if system.parent and {system.id, system.parent[0]} <= set(place):
-            (x0, y0), (x1, y1) = place[system.parent[0]], place[system.id]
             axes.annotate(
                 "",
-                (x1, y1),
-                (x0, y0),
+                place[system.id],
+                place[system.parent[0]],
                 zorder=1,
                 arrowprops={
                     "arrowstyle": "-|>",
@@ -125,60 +132,54 @@ def tree(systems: Mapping[str, System]) -> Figure:
     for name, (x, y) in place.items():
         _mark(axes, systems[name], x, y)
         axes.text(
-            x + 0.07,
+            x + 0.14,
             y,
             systems[name].name,
             va="center",
-            fontsize=8.2,
+            fontsize=TEXT,
             color=INK,
             zorder=2,
-            bbox={"facecolor": "white", "alpha": 0.88, "edgecolor": "none", "pad": 0.6},
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.5},
         )
     axes.set_ylim(top, 0)
-    axes.set_xlim(2022, 2027.6)
-    axes.set_xticks(range(2022, 2028))
-    axes.set_yticks([])
-    axes.spines[["left", "right", "top"]].set_visible(False)
+    _years(axes, last)
+    axes.set_xticks(range(2022, 2027))
     return fig
 
 
 def cost(systems: Mapping[str, System], counted: Mapping[str, dict]) -> Figure:
-    """FLOPs of an image with the default steps and guidance against the day of release, on a logarithmic axis."""
-    fig = Figure(figsize=(8.4, 5.6), layout="constrained")
+    """FLOPs of an image, a line a system, the dearest on top: at its default size, and at one size for all.
+
+    A filled mark is an image as it is made by default, a ring one of 1024 x 1024 pixels with the same steps and
+    guidance; where the default is that size, the ring lies around it. Cascades have no ring: their sizes are fixed.
+    """
+    order = sorted(counted, key=lambda name: counted[name]["flops_image"])
+    fig = blank(WIDTH, LINE * len(order) + 1.3)
     axes = fig.add_subplot()
-    points = [
-        (systems[name], found["flops_image"])
-        for name, found in counted.items()
-        if systems[name].released is not None
-    ]
-    for system, flops in points:
-        x = system.released[0]
-        axes.semilogy(
-            x, flops, MARKERS[system.family], ms=6.5, color=COLOURS[system.family], label=system.family
-        )
-        dx, dy, side = _LABELS.get(system.id, (7, 0, "left"))
-        axes.annotate(
-            system.name,
-            (x, flops),
-            (dx, dy),
-            textcoords="offset points",
-            ha=side,
+    for y, name in enumerate(order):
+        found, colour = counted[name], COLOURS[systems[name].family]
+        axes.axhline(y, color=RULE, lw=0.5, zorder=0)
+        if found["flops_equal"] is not None:
+            axes.plot(found["flops_equal"], y, "o", ms=8, mfc="none", mec=colour, mew=1.2)
+        axes.plot(found["flops_image"], y, "o", ms=4.5, color=colour)
+        side = round(found["pixels"] ** 0.5)
+        axes.text(
+            -0.02,
+            y,
+            systems[name].name + (f", {side} px" if side != 1024 else ""),
+            transform=axes.get_yaxis_transform(),
+            ha="right",
             va="center",
-            fontsize=8,
+            fontsize=TEXT,
             color=INK,
         )
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(
-        [unique[f] for f in FAMILIES if f in unique],
-        [f for f in FAMILIES if f in unique],
-        fontsize=8,
-        loc="lower left",
-        edgecolor=RULE,
-    )
-    axes.set_xlim(2022.3, 2027.9)
-    axes.set_xticks(range(2023, 2028))
-    axes.set_ylabel("FLOPs an image")
-    axes.grid(axis="y", color=RULE, lw=0.5)
-    axes.spines[["right", "top"]].set_visible(False)
+    shown = [f for f in FAMILIES if any(systems[name].family == f for name in order)]
+    ring = Line2D([], [], marker="o", ls="", ms=7, mfc="none", mec=INK, mew=1.2, label="at 1024 x 1024")
+    _legend(fig, shown, ring)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.7, len(order) - 0.3)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=TEXT, colors=INK)
+    axes.set_xlabel("FLOPs an image", size=TEXT, color=INK)
+    axes.spines[["left", "right", "top"]].set_visible(False)
     return fig

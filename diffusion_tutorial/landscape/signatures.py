@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from .facts import System
 
-STEPS, SCALES = ("num_inference_steps",), ("true_cfg_scale", "guidance_scale", "guidance_schedule")
-
 
 def parameter(where: str) -> inspect.Parameter:
     """The parameter that "Class.method:argument" names. Raises LookupError where diffusers has it no more."""
@@ -38,6 +36,14 @@ def negative_prompt(class_name: str) -> str:
     return "conditional" if "true_cfg_scale" in names else "yes"
 
 
+def edits(class_name: str) -> str:
+    """ "yes" where the pipeline's call takes a picture beside the prompt, else "no"."""
+    import diffusers
+
+    names = inspect.signature(getattr(diffusers, class_name).__call__).parameters
+    return "yes" if "image" in names else "no"
+
+
 def default(where: str) -> object:
     """The default value of "Class.method:argument"; a schedule of guidance scales becomes "7.0 x 45, 3.0 x 3"."""
     value = parameter(where).default
@@ -61,6 +67,8 @@ def drift(systems: Mapping[str, System]) -> list[str]:
                     found = fact.value if hasattr(diffusers, fact.value) else "no such class"
                 elif field == "negative_prompt":
                     found = negative_prompt(fact.where.partition(".")[0])
+                elif field == "edits":
+                    found = edits(fact.where.partition(".")[0])
                 elif field in ("prediction", "text_encoders"):
                     annotation = parameter(fact.where).annotation
                     name = str(getattr(annotation, "__name__", annotation))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from .facts import FIELDS, Fact, System
+from .facts import FIELDS, UNITS, Board, Fact, Place, System
 
 TITLES = {
     "developer": "developer",
-    "release": "release",
+    "release": "first available",
     "weights": "weights",
     "licence": "licence",
     "architecture": "architecture",
@@ -22,28 +22,61 @@ TITLES = {
     "text_encoders": "text encoders",
     "resolution": "resolution",
     "pipeline": "diffusers class",
-    "steps": "default steps",
-    "scale": "default scale",
+    "maker_steps": "the maker's steps",
+    "maker_scale": "the maker's scale",
+    "library_steps": "the library's default steps",
+    "library_scale": "the library's default scale",
     "negative_prompt": "negative prompt",
+    "edits": "takes a picture to edit",
     "status": "status now",
 }
 MARKS = {"verified": "", "unverified": "*", "unknown": ""}
 
 
-def rows(systems: Mapping[str, System], counted: Mapping[str, dict]) -> list[dict]:
-    """One dict a system: id, name, family, every field as {value, state, ...}, and the computed numbers or None."""
-    return [_row(system, counted.get(system.id)) for system in systems.values()]
+def rows(
+    systems: Mapping[str, System], counted: Mapping[str, dict], boards: Iterable[Board] = ()
+) -> list[dict]:
+    """One dict a system: id, name, family, every field as {value, state, ...}, and the computed numbers or None.
+
+    `commercial` is the class of its licence, with where that was read; `reported` what others and the maker published;
+    `liked` its line on the newest board for text to image that has it.
+    """
+    newest = sorted((b for b in boards if b.kind == "text to image"), key=lambda b: b.date, reverse=True)
+    found = []
+    for system in systems.values():
+        liked = next(((b, b.of(system.id)) for b in newest if b.of(system.id)), None)
+        found.append(_row(system, counted.get(system.id), liked))
+    return found
 
 
-def _row(system: System, found: dict | None) -> dict:
+def _row(system: System, found: dict | None, liked: tuple[Board, Place] | None) -> dict:
     row = {
         "id": system.id,
         "name": system.name,
         "asked": system.asked,
         "family": system.family,
         "facts": {field: _fact(system[field]) for field in FIELDS},
+        "commercial": _fact(system.licence.fact) if system.licence else {"value": None, "state": "unknown"},
+        "reported": [
+            _fact(r.fact) | {"what": r.what, "value": r.value, "setting": r.setting, "by": r.by}
+            for r in system.reported
+        ],
+        "liked": None,
         "computed": None,
     }
+    if system.licence and system.licence.condition:
+        row["commercial"]["condition"] = system.licence.condition
+    if system.uncounted:
+        row["uncounted"] = system.uncounted
+    if liked:
+        board, place = liked
+        row["liked"] = {
+            "score": place.score,
+            "margin": place.margin,
+            "votes": place.votes,
+            "model": place.model,
+        }
+        row["liked"] |= {"date": board.date.isoformat(), "source": board.fact.source.url}
     if system.nearest:
         row["nearest"] = {"system": system.nearest[0], "because": system.nearest[1]}
     if found:
@@ -57,10 +90,15 @@ def _row(system: System, found: dict | None) -> dict:
                     "calls",
                     "stages",
                     "flops_image",
+                    "flops_equal",
+                    "pixels",
+                    "buffers",
                     "bytes_bf16",
                     "missing",
                 )
             },
+            "flops_pixel": found["flops_image"] / found["pixels"],
+            "because": {e["component"]: e["because"] for e in system.count.get("missing", [])},
         }
     return row
 
@@ -84,7 +122,7 @@ def _fact(fact: Fact) -> dict:
 
 def columns(row: dict) -> dict[str, tuple[str, object]]:
     """Title -> (what is shown, what it sorts by) of one row; None sorts last."""
-    facts, computed = row["facts"], row["computed"]
+    facts, computed = row["facts"] | {"commercial": row["commercial"]}, row["computed"]
 
     def shown(field):
         fact = facts[field]
@@ -94,34 +132,75 @@ def columns(row: dict) -> dict[str, tuple[str, object]]:
     def number(key, scale, form):
         if computed is None:
             return "not counted", None
+        if computed[key] is None:
+            return "fixed stages", None
         text = form.format(computed[key] / scale)
         return text + ("+" if key == "bytes_bf16" and computed["missing"] else ""), computed[key] / scale
 
+    def published(what):
+        found = next((r for r in row["reported"] if r["what"] == what), None)
+        if found is None:
+            return "unknown", None
+        return f"{found['value']:g}{' (maker)' if found['by'] == 'maker' else ''}", found["value"]
+
+    liked = row["liked"]
     return {
         "system": (row["name"], row["name"].lower()),
-        "release": shown("release"),
+        "first available": shown("release"),
         "weights": shown("weights"),
         "licence": shown("licence"),
+        "commercial use": shown("commercial"),
         "family": (row["family"], row["family"]),
         "denoiser, B": number("denoiser_parameters", 1e9, "{:.2f}"),
         "PFLOP an image": number("flops_image", 1e15, "{:.3f}"),
+        "MFLOP a pixel": number("flops_pixel", 1e6, "{:.0f}"),
+        "PFLOP at 1024 px": number("flops_equal", 1e15, "{:.3f}"),
         "GB in bf16": number("bytes_bf16", 1e9, "{:.1f}"),
-        "steps": shown("steps"),
-        "scale": shown("scale"),
+        "steps, maker": shown("maker_steps"),
+        "scale, maker": shown("maker_scale"),
+        "steps, library": shown("library_steps"),
+        "scale, library": shown("library_scale"),
         "negative prompt": shown("negative_prompt"),
+        "edits": shown("edits"),
+        "liked": (f"{liked['score']:g} ± {liked['margin']:g} ({liked['date']})", liked["score"])
+        if liked
+        else ("not listed", None),
+        "GenEval": published("geneval"),
+        "DPG-Bench": published("dpg"),
         "status now": shown("status"),
     }
 
 
+# The columns that show a fact: title -> field.
+SHOWN = {
+    "first available": "release",
+    "weights": "weights",
+    "licence": "licence",
+    "commercial use": "commercial",
+    "steps, maker": "maker_steps",
+    "scale, maker": "maker_scale",
+    "steps, library": "library_steps",
+    "scale, library": "library_scale",
+    "negative prompt": "negative_prompt",
+    "edits": "edits",
+    "status now": "status",
+}
+TERMINAL = (
+    *("system", "first available", "weights", "commercial use", "family", "denoiser, B", "PFLOP an image"),
+    *("MFLOP a pixel", "GB in bf16", "steps, maker", "steps, library", "negative prompt", "edits"),
+)
 NOTES = (
     "* is unverified: somebody says it, but no primary source that was opened. unknown: no primary source that was "
-    "opened says it. + in memory: a component whose configuration was not obtained is left out."
+    "opened says it. + in memory: a component whose configuration was not obtained is left out. Commercial use: "
+    "what the licence of the model allows, capped to a size of company or number of users; read it yourself. "
+    "PFLOP and MFLOP: with the maker's steps, else the library's. Liked: Elo score with its 95% interval on the day "
+    "of the list; scores of different days are not on one scale."
 )
 
 
 def as_text(found: Sequence[dict], names: Sequence[str] = ()) -> str:
-    """Lines for a terminal; long cells are cut. names: columns to show, by default all but licence and status."""
-    names = names or [n for n in columns(found[0]) if n not in ("licence", "status now")]
+    """Lines for a terminal; long cells are cut. names: columns to show, by default TERMINAL."""
+    names = names or TERMINAL
     table = [list(names)] + [[_cut(columns(row)[n][0], 28) for n in names] for row in found]
     widths = [max(len(line[k]) for line in table) for k in range(len(names))]
     lines = [
@@ -143,6 +222,19 @@ def one_as_text(system: System, found: dict | None) -> str:
             lines.append(f"    “{fact.excerpt}”")
         if fact.note and fact.state == "verified":
             lines.append(f"    note: {fact.note}")
+    if system.licence:
+        condition = f", {system.licence.condition}" if system.licence.condition else ""
+        lines += [f"commercial use: {system.commercial}{condition}", f"    {system.licence.fact.provenance()}"]
+        if system.licence.fact.excerpt:
+            lines.append(f"    “{system.licence.fact.excerpt}”")
+    if system.reported:
+        lines += ["", "as published:"]
+    for report in system.reported:
+        unit = f" {UNITS[report.what]}" if UNITS[report.what] else ""
+        lines.append(f"    {report.what} {report.value:g}{unit} ({report.setting}), said by {_by(report.by)}")
+        lines.append(f"        {report.fact.provenance()}")
+    if system.uncounted:
+        lines += ["", f"not counted: {system.uncounted}"]
     if found:
         lines += ["", "computed:"]
         lines += [
@@ -151,13 +243,21 @@ def one_as_text(system: System, found: dict | None) -> str:
         for stage in found["stages"]:
             of = f" of {stage['denoiser']}" if len(found["stages"]) > 1 else ""
             lines.append(f"    {stage['flops_call'] / 1e12:.2f} TFLOP a call{of}, {stage['calls']} calls")
-        lines.append(f"    {found['flops_image'] / 1e12:,.0f} TFLOP an image")
+        side = int(found["pixels"] ** 0.5)
+        lines.append(f"    {found['flops_image'] / 1e12:,.0f} TFLOP an image of {side} x {side} pixels")
+        lines.append(f"    {found['flops_image'] / found['pixels'] / 1e6:,.0f} MFLOP a pixel")
+        for name, stored in found["buffers"].items():
+            lines.append(f"    {stored / 1e6:,.1f} M numbers stored beside the parameters of {name}")
         lines.append(f"    {found['bytes_bf16'] / 1e9:.1f} GB of weights in bf16")
-        if found["missing"]:
-            lines.append(f"    left out, as no configuration was obtained: {', '.join(found['missing'])}")
+        for entry in system.count.get("missing", []):
+            lines.append(f"    left out: {entry['component']}, as {entry['because']}")
     if system.nearest:
         lines += ["", f"nearest open relative: {system.nearest[0]}. {system.nearest[1]}"]
     return "\n".join(lines)
+
+
+def _by(who: str) -> str:
+    return "its maker" if who == "maker" else "others"
 
 
 def _cut(text: str, width: int) -> str:
@@ -220,27 +320,23 @@ def as_html(found: Sequence[dict]) -> str:
 
 
 def _html_row(row: dict) -> str:
-    fields = {"release": "release", "weights": "weights", "licence": "licence", "steps": "steps"}
-    fields |= {"scale": "scale", "negative prompt": "negative_prompt", "status now": "status"}
-    cells = []
+    facts, cells = row["facts"] | {"commercial": row["commercial"]}, []
     for title, (text, key) in columns(row).items():
         if title == "system":
             cells.append(f'<th scope="row"><a href="#source-{row["id"]}">{html.escape(text)}</a></th>')
             continue
-        state = row["facts"][fields[title]]["state"] if title in fields else "computed"
+        state = facts[SHOWN[title]]["state"] if title in SHOWN else "computed"
         attributes = f' data-state="{state if key is not None else "unknown"}"'
         if isinstance(key, (int, float)):
             attributes += f' data-number="{key:.6g}"'
         if state == "unverified":
-            attributes += (
-                f' title="{html.escape("unverified: " + row["facts"][fields[title]].get("note", ""))}"'
-            )
+            attributes += f' title="{html.escape("unverified: " + facts[SHOWN[title]].get("note", ""))}"'
         cells.append(f"<td{attributes}>{html.escape(text)}</td>")
     memory = row["computed"]["bytes_bf16"] / 1e9 if row["computed"] else ""
-    facts = row["facts"]
     data = {
         "weights": facts["weights"]["value"],
         "family": row["family"],
+        "commercial": row["commercial"]["value"] or "unknown",
         "negative": facts["negative_prompt"]["value"] or "unknown",
         "asked": str(row["asked"]).lower(),
         "memory": f"{memory:.3f}" if memory else "",
@@ -251,22 +347,37 @@ def _html_row(row: dict) -> str:
 
 
 def _html_sources(row: dict) -> str:
-    entries = []
-    for field, fact in row["facts"].items():
-        value = "unknown" if fact["value"] is None else str(fact["value"])
-        state = fact["state"] + (f", {fact['note']}" if "note" in fact else "")
-        parts = [f"{html.escape(value)} <em>({html.escape(state)})</em>"]
-        if "source" in fact:
-            title = html.escape(fact["title"])
-            parts.append(
-                f'<a href="{html.escape(fact.get("copy", fact["source"]))}">{title}</a>'
-                f"{' (read in a copy)' if 'copy' in fact else ''}, read {fact['read']}"
-            )
-        if "excerpt" in fact:
-            parts.append(f"<q>{html.escape(fact['excerpt'])}</q>")
-        entries.append(f"<dt>{html.escape(TITLES[field])}</dt><dd>{'<br>'.join(parts)}</dd>")
+    entries = [_html_fact(TITLES[field], fact) for field, fact in row["facts"].items()]
+    use = row["commercial"]
+    said = f"{use['value']}, {use['condition']}" if "condition" in use else use["value"]
+    entries.append(_html_fact("commercial use", use | {"value": said}))
+    for fact in row["reported"]:
+        unit = f" {UNITS[fact['what']]}" if UNITS[fact["what"]] else ""
+        said = f"{fact['value']:g}{unit}: {fact['setting']}, said by {_by(fact['by'])}"
+        entries.append(_html_fact(fact["what"], fact | {"value": said}))
+    if "uncounted" in row:
+        entries.append(f"<dt>not counted</dt><dd>{html.escape(row['uncounted'])}</dd>")
+    for component, because in (row["computed"] or {}).get("because", {}).items():
+        entries.append(
+            f"<dt>left out of memory</dt><dd>{html.escape(component)}: {html.escape(because)}</dd>"
+        )
     name = html.escape(row["name"])
     return f'<details id="source-{row["id"]}"><summary>{name}</summary><dl>{"".join(entries)}</dl></details>'
+
+
+def _html_fact(title: str, fact: dict) -> str:
+    value = "unknown" if fact["value"] is None else str(fact["value"])
+    state = fact["state"] + (f", {fact['note']}" if "note" in fact else "")
+    parts = [f"{html.escape(value)} <em>({html.escape(state)})</em>"]
+    if "source" in fact:
+        name = html.escape(fact["title"])
+        parts.append(
+            f'<a href="{html.escape(fact.get("copy", fact["source"]))}">{name}</a>'
+            f"{' (read in a copy)' if 'copy' in fact else ''}, read {fact['read']}"
+        )
+    if "excerpt" in fact:
+        parts.append(f"<q>{html.escape(fact['excerpt'])}</q>")
+    return f"<dt>{html.escape(title)}</dt><dd>{'<br>'.join(parts)}</dd>"
 
 
 def _slug(title: str) -> str:

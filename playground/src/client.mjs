@@ -1,6 +1,5 @@
-// The page's side of the worker: one client, and so one worker and one download, for all elements of a page.
+// The page's side of the worker: one client, so one worker and one download, for all elements of a page.
 
-import { nameOf } from "./lane.mjs";
 import { isCached } from "./store.mjs";
 import { unable } from "./wasm.mjs";
 
@@ -41,7 +40,7 @@ export class Client extends EventTarget {
     this.phase = "idle";
     this.received = this.total = 0;
     this.reason = "";
-    this.blocked = false; // it failed for a reason that another try will not change
+    this.blocked = false; // it failed, and another try will not help
   }
 
   /** True if the model is kept in this browser from an earlier visit. */
@@ -73,7 +72,7 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Run lanes, [{ key, request, film }], and hand back a job with `cancel()`. After a cancel no handler is called.
+   * Run lanes (lane.mjs), and hand back a job with `cancel()`. After a cancel no handler is called.
    * on: { step, lane, film, done, error, stopped }, each optional, called with the worker's message.
    */
   run(lanes, on, preview = true) {
@@ -81,7 +80,7 @@ export class Client extends EventTarget {
     const wanted = [];
     const job = { on, over: false, lanes: new Map(lanes.map((lane) => [lane.key, lane])) };
     for (const lane of lanes) {
-      const kept = this.#kept.get(nameOf(lane));
+      const kept = this.#kept.get(lane.name);
       if (kept) queueMicrotask(() => !job.over && replay(kept, lane.key, on));
       else wanted.push(lane);
     }
@@ -129,7 +128,7 @@ export class Client extends EventTarget {
   }
 
   #keep(lane, result) {
-    this.#kept.set(nameOf(lane), result);
+    this.#kept.set(lane.name, result);
     if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value);
   }
 

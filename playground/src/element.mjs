@@ -4,7 +4,6 @@
 // JavaScript, before the model is loaded, and where it cannot be. With the model the pictures give way to live ones
 // (live.mjs, fetched then).
 
-import { clientFor, obstacle, savesData } from "./client.mjs";
 import { h } from "./dom.mjs";
 import { STYLE } from "./style.mjs";
 
@@ -12,6 +11,7 @@ const NEAR = "240px"; // of the window: the element is about to be seen
 const BEFOREHAND = "The pictures were made beforehand with the same model.";
 
 export class DiffusionPlayground extends HTMLElement {
+  #tools = null; // client.mjs, for presets that need the model
   #client = null;
   #parts = {};
   #live = null;
@@ -22,11 +22,9 @@ export class DiffusionPlayground extends HTMLElement {
   connectedCallback() {
     if (!this.shadowRoot) {
       this.attachShadow({ mode: "open" }).append(h("style", {}, STYLE), this.#frame());
-      const manifest = this.getAttribute("manifest");
-      if (manifest) this.#client = clientFor(new URL(manifest, document.baseURI).href);
       this.#parts.load.textContent = `Load the model, ${this.getAttribute("megabytes")} MB`;
     }
-    this.#client?.addEventListener("change", this.#onChange);
+    if (this.#downloads) this.#connect();
     this.#observer = new IntersectionObserver(
       (entries) => {
         this.#near = entries.at(-1).isIntersecting;
@@ -44,6 +42,21 @@ export class DiffusionPlayground extends HTMLElement {
     this.#live?.cancel?.();
   }
 
+  /** To the page's client, which tells how the model's download stands. */
+  async #connect() {
+    try {
+      this.#tools ??= await import("./client.mjs");
+    } catch {
+      return this.#refuse("its program could not be loaded");
+    }
+    const manifest = this.getAttribute("manifest");
+    if (manifest) this.#client ??= this.#tools.clientFor(new URL(manifest, document.baseURI).href);
+    if (!this.isConnected) return;
+    this.#client?.addEventListener("change", this.#onChange);
+    this.#show();
+    if (this.#near) this.#arrive();
+  }
+
   get #downloads() {
     return this.getAttribute("preset") !== "mixture";
   }
@@ -51,7 +64,7 @@ export class DiffusionPlayground extends HTMLElement {
   /** About to be seen: what costs no download is started, a model that is kept from an earlier visit too. */
   async #arrive() {
     if (!this.#downloads || this.#client?.phase === "ready") this.#begin();
-    else if (this.#client?.phase === "idle" && !obstacle() && !savesData() && (await this.#client.isCached())) this.#client.load();
+    else if (this.#client?.phase === "idle" && !this.#tools.obstacle() && !this.#tools.savesData() && (await this.#client.isCached())) this.#client.load();
   }
 
   async #begin() {
@@ -84,8 +97,15 @@ export class DiffusionPlayground extends HTMLElement {
       h("header", {}, h("slot", { name: "head" })), h("slot", { name: "kept" }), parts.stills, parts.live, parts.offer, parts.download, parts.trouble, parts.spoken);
   }
 
+  #refuse(why) {
+    const { trouble } = this.#parts;
+    trouble.hidden = false;
+    trouble.textContent = `Not live here: ${why}. ${BEFOREHAND}`;
+  }
+
   #show() {
-    if (!this.#downloads) return;
+    if (!this.#tools) return; // nothing to load, or not yet
+    const { obstacle, savesData } = this.#tools;
     const { offer, download, trouble, meter, bytes, promise, load, stopLoad, spoken } = this.#parts;
     const phase = this.#client?.phase ?? "absent";
     const wrong = phase === "absent" ? "this build of the page has no model" : obstacle() || (this.#client.blocked ? this.#client.reason : "");
@@ -96,7 +116,7 @@ export class DiffusionPlayground extends HTMLElement {
     if (at === load && loading) stopLoad.focus();
     if (at === stopLoad && !offer.hidden) load.focus();
     trouble.hidden = !wrong && phase !== "failed";
-    if (wrong) trouble.textContent = `Not live here: ${wrong}. ${BEFOREHAND}`;
+    if (wrong) this.#refuse(wrong);
     else if (phase === "failed") {
       trouble.textContent = `The model could not be loaded: ${this.#client.reason}. ${BEFOREHAND}`;
       load.textContent = "Try again";

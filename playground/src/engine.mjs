@@ -3,10 +3,10 @@
 
 import { allowed, checkChoice } from "./errors.mjs";
 import { guided, ruleOf } from "./guidance.mjs";
+import { scheduleOf } from "./model-schedule.mjs";
 import { gaussian } from "./noise.mjs";
 import { PREDICTIONS } from "./predictions.mjs";
 import { SAMPLERS, walk } from "./samplers.mjs";
-import { NoiseSchedule } from "./schedule.mjs";
 import { encode } from "./tokenizer.mjs";
 
 const DECODE_ROWS = 8; // pictures a call of the decoder
@@ -45,7 +45,7 @@ class Engine {
     this.Tensor = Tensor;
     this.shape = manifest.latent_shape;
     this.numbers = this.shape.reduce((product, size) => product * size, 1);
-    this.schedule = NoiseSchedule.fromManifest(manifest.schedule);
+    this.schedule = scheduleOf(manifest.schedule);
     this.prediction = PREDICTIONS[checkChoice("the model's prediction", manifest.prediction, Object.keys(PREDICTIONS))];
   }
 

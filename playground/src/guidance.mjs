@@ -3,24 +3,19 @@
 
 import { allowed, checkChoice } from "./errors.mjs";
 
-/** eps_uncond + s (eps_cond - eps_uncond) (Ho and Salimans 2022, eq. 6, with s = w + 1). */
+/** uncond + s (cond - uncond) (Ho and Salimans 2022, eq. 6, with s = w + 1); a negative prompt takes uncond's place. */
 export function classifierFree(uncond, cond, scale) {
   return uncond.map((e, k) => e + scale * (cond[k] - e));
 }
 
-/** eps_neg + s (eps_pos - eps_neg): the negative prompt in the place of the empty one. */
-export function negativePrompt(neg, pos, scale) {
-  return classifierFree(neg, pos, scale);
-}
-
-/** eps_uncond + lp (eps_pos - eps_uncond) - ln (eps_neg - eps_uncond). */
+/** uncond + lp (pos - uncond) - ln (neg - uncond). */
 export function threeBranch(uncond, pos, neg, lambdaPos, lambdaNeg) {
   return uncond.map((e, k) => e + lambdaPos * (pos[k] - e) - lambdaNeg * (neg[k] - e));
 }
 
 /**
- * eps_uncond + s (d_pos - w d_perp), d_perp the part of d_neg at right angles to d_pos in each of `rows` rows, with
- * d_pos = eps_pos - eps_uncond and d_neg = eps_neg - eps_uncond (Perp-Neg, Armandpour et al. 2023, section 4).
+ * uncond + s (p - w q), q the part of neg - uncond at right angles to p = pos - uncond in each of `rows` rows (Perp-Neg,
+ * Armandpour et al. 2023, section 4).
  */
 export function perpendicularNegative(uncond, pos, neg, scale, weight = 1, rows = 1) {
   const size = uncond.length / rows;

@@ -1,7 +1,9 @@
-// A lane: one run of the sampler with its place on the stage. { key, label, request, film, text }: request is what the
-// engine's `trajectory` takes, film whether the way there is wanted too, text the sentence that says what it is.
+// A lane: one run of the sampler, and its place on the stage.
 
-/** One run: what the engine's `trajectory` takes, and the sentence that says what it is. */
+/**
+ * { key, label, request, film, name, text }: its place and what is written there; what the engine's `trajectory` takes;
+ * whether the way there is wanted too; what makes two lanes the same work; the sentence that says what it is.
+ */
 export function lane(key, label, s, guidance, { count = 1, film = false } = {}) {
   const eta = s.sampler === "ddim" ? s.eta : 0;
   const asksNegative = guidance.rule !== "classifier_free";
@@ -16,7 +18,7 @@ export function lane(key, label, s, guidance, { count = 1, film = false } = {}) 
     numImages: count,
     guidance,
   };
-  return { key, label, request, film, text: describe(request) };
+  return { key, label, request, film, name: JSON.stringify([request, film]), text: describe(request) };
 }
 
 /** The settings in one line, as the notebooks' widgets write it. */
@@ -34,9 +36,4 @@ export function describe({ prompt, negativePrompt, numInferenceSteps, sampler, e
 /** A share of the run, as it is written. */
 export function share(x) {
   return Number(x.toFixed(3));
-}
-
-/** What makes two lanes the same work: their runs, and whether the way there is wanted. */
-export function nameOf({ request, film }) {
-  return JSON.stringify([request, Boolean(film)]);
 }

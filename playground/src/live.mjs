@@ -5,6 +5,7 @@
 import { unknownWords, wordsOf } from "./captions.mjs";
 import { makeControl } from "./controls.mjs";
 import { h } from "./dom.mjs";
+import { STYLE } from "./live-style.mjs";
 import { PRESETS } from "./presets.mjs";
 import { SETTINGS } from "./settings.mjs";
 import { Tile } from "./tile.mjs";
@@ -54,7 +55,7 @@ export function mount(name, root, say, client) {
     const bar = h("div", { class: "bar" }, state, way, stop);
     const beside = shown.length === 1 && shown[0].columns === 1;
     if (beside) root.classList.add("beside");
-    root.append(...(top.length ? [above] : []), ...(beside ? [stage, h("div", {}, below, bar)] : [bar, stage, below]));
+    root.append(h("style", {}, STYLE), ...(top.length ? [above] : []), ...(beside ? [stage, h("div", {}, below, bar)] : [bar, stage, below]));
     adjust();
   }
 

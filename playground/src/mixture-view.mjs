@@ -14,6 +14,12 @@ const GRID = 96; // of the density
 const SECONDS = 7; // from noise to data
 const TAIL = 0.03; // of the way: what a point's tail is long
 
+const STYLE = `
+.plane { position: relative; width: 100%; max-width: 34rem; margin: 0 auto; aspect-ratio: 1; border-radius: 10px; overflow: hidden; border: 1px solid var(--pst-color-border); touch-action: pan-y; }
+.plane canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
+.player { display: grid; grid-template-columns: auto 1fr; gap: 0.4rem 1rem; align-items: center; max-width: 34rem; width: 100%; margin: 0 auto; }
+.player .note { grid-column: 1 / -1; font-variant-numeric: tabular-nums; }
+`;
 const SHOWN = ["sampler", "steps", "eta", "only", "scale", "seed"];
 
 /** Fill `root` with the plane and its controls. say: speaks a sentence to those who cannot see. */
@@ -48,7 +54,7 @@ export function mount(_, root, say) {
     draw();
   });
   const player = h("div", { class: "player" }, play, slider.root, note);
-  root.append(h("div", { class: "stage" }, plane, player), controls);
+  root.append(h("style", {}, STYLE), h("div", { class: "stage" }, plane, player), controls);
   root.classList.add("beside", "wide");
 
   play.addEventListener("click", () => (playing ? pause() : begin(at < 1 ? at : 0)));

@@ -25,19 +25,13 @@ export class NoiseSchedule {
     return new NoiseSchedule(linspace(start, end, n).map((beta) => (product *= 1 - beta)), options);
   }
 
-  /** The model's own levels, as playground/export.py wrote them into the manifest. */
-  static fromManifest({ alphas_cumprod: levels, final_alpha_cumprod: final, spacing, steps_offset: stepsOffset }) {
-    return new NoiseSchedule(levels, { final, spacing, stepsOffset });
-  }
-
   get numTrainTimesteps() {
     return this.alphasCumprod.length;
   }
 
   /** The timesteps of a run, descending: diffusers' choice (Lin et al. 2023, table 2). */
   timesteps(numInferenceSteps, spacing = this.spacing, stepsOffset = this.stepsOffset) {
-    const [n, total] = [numInferenceSteps, this.numTrainTimesteps];
-    if (!Number.isInteger(n) || n < 1 || n > total) throw new RangeError(allowed("numInferenceSteps", n, `an integer in [1, ${total}]`));
+    const [n, total] = [checkSteps(numInferenceSteps, this.numTrainTimesteps), this.numTrainTimesteps];
     checkChoice("spacing", spacing, SPACINGS);
     const counts = Array.from({ length: n }, (_, k) => k);
     if (spacing === "leading") {
@@ -62,7 +56,13 @@ export class NoiseSchedule {
   }
 }
 
-function linspace(start, end, n) {
+/** A number of steps, or a RangeError unless the table has so many. */
+export function checkSteps(n, total) {
+  if (!Number.isInteger(n) || n < 1 || n > total) throw new RangeError(allowed("numInferenceSteps", n, `an integer in [1, ${total}]`));
+  return n;
+}
+
+export function linspace(start, end, n) {
   const step = n > 1 ? (end - start) / (n - 1) : 0;
   // From both ends, as torch does it.
   return Array.from({ length: n }, (_, k) => (k < n / 2 ? start + step * k : end - step * (n - 1 - k)));

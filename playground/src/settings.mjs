@@ -1,4 +1,4 @@
-// What may be set: the kind of its control, its label, its range or options. Names and titles are the notebooks' widgets'.
+// What may be set: kind of control, label, range or options. Names and titles are the notebooks' widgets'.
 
 import { SAMPLERS } from "./samplers.mjs";
 import { SPACINGS } from "./schedule.mjs";

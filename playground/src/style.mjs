@@ -1,5 +1,5 @@
-// How the element looks. Colours and faces are the book theme's own properties, which cross into a shadow tree, so
-// light and dark follow the page.
+// How the element looks before it is live, and how its controls do. Colours and faces are the book theme's own properties,
+// which cross into a shadow tree, so light and dark follow the page.
 
 export const STYLE = `
 :host { display: block; container-type: inline-size; font-family: var(--frame, system-ui, sans-serif); font-size: 0.94rem; line-height: 1.5; color: var(--pst-color-text-base); }
@@ -7,9 +7,8 @@ export const STYLE = `
 * { box-sizing: border-box; }
 .card { background: var(--pst-color-surface); border: 1px solid var(--pst-color-border); border-radius: 14px; padding: clamp(1rem, 4cqi, 1.6rem); }
 header { margin-bottom: 1rem; }
-h3, .title { font: 650 1.12rem/1.3 var(--frame, system-ui, sans-serif); letter-spacing: -0.01em; color: var(--pst-color-heading); margin: 0 0 0.25rem; }
 p { margin: 0; }
-.hint, .note { color: var(--pst-color-text-muted); text-wrap: pretty; }
+.note { color: var(--pst-color-text-muted); text-wrap: pretty; }
 .note { font-size: 0.86rem; }
 
 button, select, input { font: inherit; color: inherit; }
@@ -27,7 +26,6 @@ button:disabled { opacity: 0.5; cursor: default; }
 .offer { display: flex; flex-wrap: wrap; gap: 0.6rem 1rem; align-items: center; margin-top: 1.1rem; }
 .offer .note { flex: 1 1 14rem; }
 .trouble { margin-top: 1.1rem; padding: 0.7rem 0.9rem; border-radius: 9px; border: 1px solid var(--pst-color-border); border-left: 4px solid var(--accent); background: var(--pst-color-background); }
-.trouble button { margin-top: 0.6rem; }
 .download { flex: 1 1 14rem; }
 progress { appearance: none; display: block; width: 100%; height: 6px; border: 0; border-radius: 3px; overflow: hidden; background: var(--pst-color-border); }
 progress::-webkit-progress-bar { background: var(--pst-color-border); }
@@ -41,7 +39,7 @@ progress::-moz-progress-bar { background: var(--accent); }
 .field { display: grid; grid-template-columns: 1fr auto; align-items: baseline; gap: 0.35rem 0.8rem; min-width: 0; }
 .field.wide, .field.wide > .field { grid-column: 1 / -1; }
 .top .field:only-child { grid-column: 1 / -1; }
-.field label, .field .label { font-weight: 560; font-size: 0.86rem; }
+.field label { font-weight: 560; font-size: 0.86rem; }
 .field output { font-variant-numeric: tabular-nums; font-weight: 620; color: var(--pst-color-heading); }
 .field :is(input[type="text"], input[type="number"], select) { grid-column: 1 / -1; width: 100%; min-height: 44px; padding: 0 0.75rem; border: 1px solid var(--pst-color-border); border-radius: 9px; background-color: var(--pst-color-background); }
 .field :is(input, select):disabled { opacity: 0.45; }
@@ -52,14 +50,8 @@ input[type="range"]::-webkit-slider-thumb { appearance: none; width: 22px; heigh
 input[type="range"]::-moz-range-track { height: 5px; border-radius: 3px; background: var(--pst-color-border); }
 input[type="range"]::-moz-range-progress { height: 5px; border-radius: 3px; background: var(--accent); }
 input[type="range"]::-moz-range-thumb { width: 18px; height: 18px; border-radius: 50%; background: var(--pst-color-background); border: 2px solid var(--accent); }
-.field :is(.seed, .typed) { grid-column: 1 / -1; display: flex; gap: 0.5rem; }
-.field :is(.seed, .typed) input { flex: 1; min-width: 0; }
-.check { display: flex; align-items: center; gap: 0.6rem; min-height: 44px; }
-.check input { width: 20px; height: 20px; accent-color: var(--accent); }
-.field.check label { font-weight: 460; flex: 1; padding: 0.6rem 0; }
-.wrong { grid-column: 1 / -1; color: var(--pst-color-secondary); font-size: 0.88rem; }
-.wrong button, .chips button { min-height: 44px; padding: 0 0.15rem; border: 0; background: none; font-weight: 460; }
-[aria-invalid="true"] { border-color: var(--accent) !important; }
+.field .seed { grid-column: 1 / -1; display: flex; gap: 0.5rem; }
+.field .seed input { flex: 1; min-width: 0; }
 
 summary { min-height: 44px; display: inline-flex; align-items: center; cursor: pointer; font-weight: 560; font-size: 0.86rem; color: var(--pst-color-link); list-style: none; }
 summary::-webkit-details-marker { display: none; }
@@ -68,59 +60,10 @@ details.field { display: block; }
 details[open] > summary::before { transform: rotate(45deg); }
 details > .fields { padding-top: 0.3rem; }
 
-.words { grid-column: 1 / -1; display: grid; gap: 0 1.4rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
-.chips { border: 0; padding: 0; margin: 0; min-width: 0; display: grid; grid-template-columns: 4.2rem 1fr; align-items: start; }
-.chips legend { float: left; padding: 0; line-height: 44px; font-size: 0.82rem; color: var(--pst-color-text-muted); }
-.chips legend + div { display: flex; flex-wrap: wrap; }
-.chips span, .wrong span { display: inline-flex; align-items: center; min-height: 30px; padding: 0 0.6rem; border-radius: 15px; border: 1px solid transparent; font-size: 0.86rem; }
-:is(.chips, .wrong) button:hover span { border-color: var(--pst-color-border); background: var(--pst-color-background); }
-.chips button[aria-pressed="true"] span { background: var(--pst-color-primary); color: var(--pst-color-background); font-weight: 560; }
-.wrong span { border-color: var(--pst-color-border); background: var(--pst-color-background); color: var(--pst-color-text-base); }
-
-.sentence { grid-column: 1 / -1; font: 500 clamp(1.12rem, 3.3cqi, 1.3rem)/2.5 var(--pst-font-family-base, serif); color: var(--pst-color-text-muted); }
-.sentence .word { white-space: nowrap; }
-.sentence select { appearance: none; field-sizing: content; min-height: 44px; width: auto; padding: 0 0.35rem; border: 0; border-bottom: 2px solid var(--accent); border-radius: 0; background: none; color: var(--pst-color-heading); font-weight: 620; cursor: pointer; text-align: center; }
-.sentence select:hover { background: var(--pst-color-background); }
-.sentence select option { background: var(--pst-color-background); color: var(--pst-color-text-base); }
-
-.stage { min-width: 0; display: grid; gap: 1.2rem; }
-.group > .name { font-weight: 600; font-size: 0.86rem; margin-bottom: 0.45rem; font-variant-numeric: tabular-nums; }
-.row { display: grid; gap: 0 clamp(0.5rem, 1.8cqi, 1rem); grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .card > slot[name="kept"] { display: block; margin-bottom: 1.2rem; }
-figure { margin: 0; min-width: 0; display: grid; grid-row: span 3; grid-template-rows: subgrid; align-content: start; }
-.pictures { display: grid; gap: 6px; grid-template-columns: repeat(var(--across, 1), minmax(0, 1fr)); }
-.pictures canvas, .blank { display: block; width: 100%; aspect-ratio: 1; border-radius: 8px; background: color-mix(in srgb, var(--pst-color-border) 45%, transparent); }
-figure.stale :is(.pictures, .strip) { opacity: 0.35; }
-figcaption:first-child { margin: 0 0 0.45rem; align-self: end; }
-figcaption { margin-top: 0.45rem; font-size: 0.86rem; line-height: 1.4; }
-figcaption b, figcaption .what { display: block; }
-figcaption b { font-weight: 600; }
-figcaption .state { color: var(--pst-color-text-muted); font-variant-numeric: tabular-nums; }
-.strip { display: grid; gap: 3px; margin-top: 0.6rem; }
-.strip .line { display: grid; gap: 3px; grid-template-columns: repeat(var(--steps, 6), minmax(0, 1fr)); }
-.strip.gone { visibility: hidden; }
-.strip canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 4px; }
-.strip span { white-space: nowrap; font-size: 0.72rem; color: var(--pst-color-text-muted); text-align: center; font-variant-numeric: tabular-nums; }
-.strip .name { text-align: left; white-space: normal; line-height: 1.3; }
-@container (max-width: 30rem) {
-  .row[style*="--columns: 4"] { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .row[style*="--columns: 4"] > figure { padding-bottom: 0.7rem; }
-  .row[style*="--columns: 3"] .pictures { grid-template-columns: minmax(0, 1fr); }
-  .row[style*="--columns: 2"] .strip .line { grid-template-columns: repeat(3, minmax(0, 1fr)); }
-  .row[style*="--columns: 2"] .between { display: none; }
-}
-@container (max-width: 30rem) { .strip span { font-size: 0.66rem; } .live { gap: 0.9rem; } }
-.bar { display: grid; grid-template-columns: 1fr auto; gap: 0.2rem 1rem; align-content: center; align-items: center; min-height: 46px; }
-.fields + .bar { margin-top: 0.6rem; }
-.bar .note { grid-column: 1; font-variant-numeric: tabular-nums; }
-.bar progress { grid-column: 1; }
-.bar button { grid-column: 2; grid-row: 1 / span 2; }
+.stage { min-width: 0; display: grid; gap: 1.2rem; }
+@container (max-width: 30rem) { .live { gap: 0.9rem; } }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-
-.plane { position: relative; width: 100%; max-width: 34rem; margin: 0 auto; aspect-ratio: 1; border-radius: 10px; overflow: hidden; border: 1px solid var(--pst-color-border); touch-action: pan-y; }
-.plane canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
-.player { display: grid; grid-template-columns: auto 1fr; gap: 0.4rem 1rem; align-items: center; max-width: 34rem; width: 100%; margin: 0 auto; }
-.player .note { grid-column: 1 / -1; font-variant-numeric: tabular-nums; }
 
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
 @media (forced-colors: active) { button, .card, input, select { border: 1px solid; } }

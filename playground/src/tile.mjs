@@ -1,7 +1,6 @@
 // One lane's place on the stage: its pictures, the label that belongs to them, and the way there.
 
 import { h } from "./dom.mjs";
-import { nameOf } from "./lane.mjs";
 
 export class Tile {
   #canvases;
@@ -26,7 +25,7 @@ export class Tile {
 
   /** True if the result of this lane is on show. */
   shows(lane) {
-    return this.#shown === nameOf(lane);
+    return this.#shown === lane.name;
   }
 
   /** A run of this lane begins. What is on show keeps its own label, and fades. */
@@ -46,7 +45,7 @@ export class Tile {
     this.root.removeAttribute("aria-busy");
     if (this.#lane.film) return; // not complete before the way there is
     this.#strip.hidden = true;
-    this.#shown = nameOf(this.#lane);
+    this.#shown = this.#lane.name;
   }
 
   film({ x_t, x0, t }) {
@@ -64,7 +63,7 @@ export class Tile {
     this.#strip.style.setProperty("--steps", t.length < 4 ? 6 : t.length);
     this.#strip.hidden = false;
     this.#strip.classList.remove("gone");
-    this.#shown = nameOf(this.#lane);
+    this.#shown = this.#lane.name;
   }
 
   /** Nothing is expected any more; what is on show stays, under its own label. */

@@ -4,6 +4,7 @@ import * as captions from "../src/captions.mjs";
 import { ruleOf } from "../src/guidance.mjs";
 import { eps, ring } from "../src/mixture.mjs";
 import * as plane from "../src/mixture-walk.mjs";
+import { FlowSchedule, scheduleOf } from "../src/model-schedule.mjs";
 import { gaussian } from "../src/noise.mjs";
 import { PREDICTIONS } from "../src/predictions.mjs";
 import { SAMPLERS, ddimStep, walk } from "../src/samplers.mjs";
@@ -16,11 +17,11 @@ const linear = NoiseSchedule.linear();
 describe("the floors", () => {
   // A module may import from lower floors alone, so there is no circle; a new module needs its place here.
   const FLOORS = [
-    "captions dom errors lane mixture noise predictions sha256 store style wasm",
+    "captions dom errors lane live-style mixture noise predictions sha256 store style wasm",
     "controls download guidance samplers schedule tile tokenizer words client",
-    "engine mixture-walk settings",
-    "mixture-view presets worker",
-    "live",
+    "mixture-walk model-schedule settings",
+    "engine mixture-view presets",
+    "live worker",
     "element",
   ].map((names) => names.split(" "));
   const floor = new Map(FLOORS.flatMap((names, k) => names.map((name) => [`${name}.mjs`, k])));
@@ -90,20 +91,30 @@ describe("samplers", () => {
   });
 });
 
-describe("schedule", () => {
-  const { levels, cases } = golden.schedules;
-  const schedule = NoiseSchedule.fromManifest(levels);
+describe.each(golden.schedules)("schedule: $levels.kind, shift $levels.shift", ({ levels, cases }) => {
+  const schedule = scheduleOf(levels);
   test.each(cases)("$steps steps, $spacing, $previous", ({ steps, spacing, previous, transitions }) => {
-    const found = schedule.transitions(steps, spacing, undefined, previous);
-    expect(found.map(({ t, s, alphaBarT, alphaBarS }) => [t, s, alphaBarT, alphaBarS])).toEqual(transitions);
+    const found = schedule.transitions(steps, spacing, undefined, previous).map(({ t, s, alphaBarT, alphaBarS }) => [t, s, alphaBarT, alphaBarS]);
+    if (levels.kind === "table") return expect(found).toEqual(transitions); // to the last bit
+    expect(found.map(([, s]) => s === null)).toEqual(transitions.map(([, s]) => s === null));
+    return expect(apart(found.flat(), transitions.flat())).toBeLessThan(1e-9); // timesteps go up to 1000
   });
 
-  test("refuses what is no table of levels", () => {
-    for (const wrong of [[], [0.5, 0.6], [1.1], [0.5, 0], [0.5, NaN]]) {
-      expect(() => NoiseSchedule.fromManifest({ ...levels, alphas_cumprod: wrong })).toThrow(/alphasCumprod/);
-    }
-    expect(() => NoiseSchedule.fromManifest({ ...levels, spacing: "wide" })).toThrow(/wide/);
+  test("refuses what makes no sense", () => {
+    for (const steps of [0, 2.5, 1001, "3"]) expect(() => schedule.transitions(steps)).toThrow(/numInferenceSteps/);
+    expect(() => schedule.transitions(3, "wide")).toThrow(/wide/);
   });
+});
+
+test("what is no schedule is refused", () => {
+  const [{ levels }] = golden.schedules;
+  for (const wrong of [[], [0.5, 0.6], [1.1], [0.5, 0], [0.5, NaN]]) {
+    expect(() => scheduleOf({ ...levels, alphas_cumprod: wrong })).toThrow(/alphasCumprod/);
+  }
+  expect(() => scheduleOf({ ...levels, spacing: "wide" })).toThrow(/wide/);
+  expect(() => scheduleOf({ ...levels, kind: "edm" })).toThrow(/edm.*table, flow/);
+  for (const shift of [0, -1, Infinity, NaN]) expect(() => new FlowSchedule({ shift })).toThrow(/shift/);
+  expect(() => new FlowSchedule({ numTrainTimesteps: 1 })).toThrow(/numTrainTimesteps/);
 });
 
 describe("what a network predicts", () => {

@@ -22,6 +22,7 @@ from diffusion_tutorial.guidance import COND, NEG, UNCOND
 from diffusion_tutorial.mixtures import tiny
 from diffusion_tutorial.predictions import PREDICTIONS
 from diffusion_tutorial.samplers import Moment
+from diffusion_tutorial.schedules import FlowSchedule
 from diffusion_tutorial.still_life.captions import UnknownWordError, caption, check_words, parse
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 
@@ -175,13 +176,14 @@ def walks() -> list[dict]:
     return found
 
 
-def schedules() -> dict:
+def schedules() -> list[dict]:
     """Levels as the page gets them, and the steps that samplers make of them."""
-    schedule = NoiseSchedule.scaled_linear(set_alpha_to_one=False, steps_offset=1)
-    return {"levels": export.levels(schedule), "cases": _cases(schedule)}
+    classic = NoiseSchedule.scaled_linear(set_alpha_to_one=False, steps_offset=1)
+    made = [classic, *(FlowSchedule(shift, spacing="leading") for shift in (1.0, 0.5, 3.0))]
+    return [{"levels": export.levels(schedule), "cases": _cases(schedule)} for schedule in made]
 
 
-def _cases(schedule: NoiseSchedule) -> list[dict]:
+def _cases(schedule: NoiseSchedule | FlowSchedule) -> list[dict]:
     return [
         {
             "steps": n,
@@ -190,7 +192,7 @@ def _cases(schedule: NoiseSchedule) -> list[dict]:
             "transitions": [list(t) for t in schedule.transitions(n, spacing, None, previous)],
         }
         for n, spacing, previous in itertools.product(
-            (1, 3, 7, 20, 61, 999, 1000), ("leading", "linspace", "trailing"), ("stride", "grid")
+            (1, 2, 3, 7, 20, 61, 999, 1000), ("leading", "linspace", "trailing"), ("stride", "grid")
         )
     ]
 

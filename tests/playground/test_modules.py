@@ -11,6 +11,7 @@ import pytest
 
 from diffusion_tutorial import NoiseSchedule, load
 from diffusion_tutorial.predictions import prediction
+from diffusion_tutorial.schedules import FlowSchedule
 
 PLAYGROUND = Path(__file__).resolve().parents[2] / "playground"
 MANIFEST = PLAYGROUND / "build" / "manifest.json"
@@ -64,6 +65,15 @@ def test_the_manifest_says_what_the_model_is():
     assert manifest["prediction"] == "epsilon"
     model.schedule, model.adapter.predicts = NoiseSchedule.cosine(spacing="trailing"), prediction("flow")
     other = golden.export.description(model)
+    model.schedule = FlowSchedule(shift=3.0)
+    flow = {
+        "kind": "flow",
+        "shift": 3.0,
+        "num_train_timesteps": 1000,
+        "spacing": "trailing",
+        "steps_offset": 1,
+    }
+    assert golden.export.description(model)["schedule"] == flow
     assert other["prediction"] == "flow" and other["schedule"]["spacing"] == "trailing"
     assert other["schedule"]["alphas_cumprod"] == NoiseSchedule.cosine().alphas_cumprod.tolist()
 

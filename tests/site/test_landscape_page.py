@@ -13,7 +13,7 @@ AT = "http://landscape.test/"
 
 @pytest.fixture(scope="module")
 def rows():
-    return table.rows(landscape.load(), landscape.counted())
+    return table.rows(landscape.load(), landscape.counted(), landscape.boards().values())
 
 
 def opened(browser, rows, **settings):
@@ -56,6 +56,12 @@ def test_filters_keep_the_rows_that_match(page, rows):
     page.click("button[type=reset]")
     page.wait_for_function(f"document.querySelector('output').textContent.startsWith('{len(rows)} ')")
     assert len(names(page)) == len(rows)
+
+
+def test_the_licence_class_filters(page, rows):
+    page.select_option("select[name=commercial]", "capped")
+    capped = [row["name"] for row in rows if row["commercial"]["value"] == "capped"]
+    assert capped and names(page) == capped
 
 
 def test_a_memory_limit_drops_what_is_not_fully_counted(page, rows):

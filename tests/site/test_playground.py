@@ -164,6 +164,21 @@ def test_without_webassembly_it_says_why(open_page):
     assert page.get_by_role("button", name="Load the model").count() == 0
 
 
+def test_where_its_program_does_not_arrive_the_pictures_stand(open_page, faults):
+    faults.by_path = {"client.mjs": "missing"}
+    page = open_page("intro-light")
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert "its program could not be loaded" in alert.inner_text()
+    assert page.locator("diffusion-playground img").first.is_visible() and page.faults == []
+
+
+def test_points_in_the_plane_need_no_client(open_page, faults):
+    page = open_page("mixture-light")
+    page.locator(".plane canvas").wait_for()
+    assert not [path for path in faults.asked if path.endswith("client.mjs")]
+
+
 def test_where_a_policy_forbids_webassembly_it_says_so_and_fetches_nothing(open_page, faults):
     """A policy of the server's binds the page and its worker: the browser could run WebAssembly, and may not."""
     faults.policy = "script-src 'self' 'unsafe-inline' blob:"
@@ -344,7 +359,7 @@ def test_change_while_running_never_shows_a_picture_under_another_label(open_pag
         page.wait_for_timeout(150)
     finish(page, 2)
     label = page.locator(".stage canvas").first.get_attribute("aria-label")
-    assert re.search("37 steps of ddim, guidance 4, seed 10", label)
+    assert re.search("37 steps of ddim, guidance 1, seed 10", label)
     assert page.evaluate("window.looks") > 20
     assert page.evaluate("window.wrong") == []
 
@@ -665,6 +680,7 @@ def test_keyboard_alone_is_enough(open_page):
       while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;
       return e.id || e.textContent;
     })()"""
+    page.get_by_role("button", name="Load the model").wait_for()
     page.keyboard.press("Tab")
     assert page.evaluate(focused).startswith("Load the model")
     page.keyboard.press("Enter")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from diffusion_tutorial.checkpoints import (
     sources,
     verify,
 )
-from diffusion_tutorial.errors import CheckpointError, UnsupportedModelError
+from diffusion_tutorial.errors import CheckpointError, NotFiniteError, UnsupportedModelError
 from diffusion_tutorial.schedules import ZeroTerminalSNRError
 
 
@@ -196,6 +197,8 @@ def test_zero_terminal_snr_is_named_when_sampled(folder):
     file.write_text(json.dumps(config))
     with pytest.raises(ZeroTerminalSNRError):
         load(folder, device="cpu").sample("red", num_inference_steps=2)
+    file.write_text(json.dumps({**config, "prediction_type": "v_prediction"}))
+    assert load(folder, device="cpu").sample("red", num_inference_steps=2).trajectory[0].alpha_bar_t == 0
 
 
 @pytest.mark.parametrize("name", ["unet", "vae/config.json", "text_encoder/model.safetensors",
@@ -523,6 +526,409 @@ def test_stable_diffusion_on_the_hub():
     assert found.components["unet"] == pytest.approx(2 * 859.5e6, rel=1e-3)
     with pytest.raises(CheckpointError, match="withdrawn"):
         estimate("runwayml/stable-diffusion-v1-5")
+
+
+# --- hostile folders: each is refused by name before anything is built
+
+SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
+TEXT, WORDS, INDEX = "text_encoder/config.json", "tokenizer/tokenizer_config.json", "model_index.json"
+DEEP = "[" * 100_000 + "]" * 100_000
+NESTED = '{"a":' * 40 + "1" + "}" * 40
+# (file, keys to change, or its whole text, what the error says)
+HOSTILE = [
+    (SCHEDULER, {"num_train_timesteps": 0}, "num_train_timesteps is 0; allowed: an integer from 1 to 100000"),
+    (SCHEDULER, {"num_train_timesteps": 10**9}, "num_train_timesteps is 1000000000; allowed: an integer from 1 to"),
+    (SCHEDULER, {"num_train_timesteps": -5}, "num_train_timesteps is -5"),
+    (SCHEDULER, {"num_train_timesteps": 2.5}, "num_train_timesteps is 2.5"),
+    (SCHEDULER, {"num_train_timesteps": "1000"}, "num_train_timesteps is '1000'"),
+    (SCHEDULER, {"num_train_timesteps": True}, "num_train_timesteps is True"),
+    (SCHEDULER, {"num_train_timesteps": [1000]}, r"num_train_timesteps is \[1000\]"),
+    (SCHEDULER, {"beta_end": 2.0}, "beta_end is 2.0; allowed: a number between 0 and 1"),
+    (SCHEDULER, {"beta_end": 1e300}, r"beta_end is 1e\+300"),
+    (SCHEDULER, {"beta_start": -0.1}, "beta_start is -0.1"),
+    (SCHEDULER, {"beta_start": 0}, "beta_start is 0; allowed"),
+    (SCHEDULER, {"beta_start": "0.1"}, "beta_start is '0.1'"),
+    (SCHEDULER, {"beta_schedule": "zigzag"}, "beta_schedule is 'zigzag'; allowed: 'linear', 'scaled_linear'"),
+    (SCHEDULER, {"beta_schedule": ["linear"]}, r"beta_schedule is \['linear'\]"),
+    (SCHEDULER, {"beta_schedule": "sigmoid"}, "makes no DDIMScheduler: sigmoid is not implemented for"),
+    (SCHEDULER, {"trained_betas": []}, r"trained_betas is \[\]; allowed: None, or 1 to 100000 numbers"),
+    (SCHEDULER, {"trained_betas": [0.1, 1.5]}, r"trained_betas is \[0.1, 1.5\]"),
+    (SCHEDULER, {"trained_betas": [0.1, -0.5]}, r"trained_betas is \[0.1, -0.5\]"),
+    (SCHEDULER, {"trained_betas": ["x"]}, r"trained_betas is \['x'\]"),
+    (SCHEDULER, {"trained_betas": "0.1"}, "trained_betas is '0.1'"),
+    (SCHEDULER, {"timestep_spacing": "random"}, "timestep_spacing is 'random'; allowed: 'leading'"),
+    (SCHEDULER, {"timestep_spacing": 3}, "timestep_spacing is 3"),
+    (SCHEDULER, {"steps_offset": -1}, "steps_offset is -1; allowed: an integer from 0 to 999"),
+    (SCHEDULER, {"steps_offset": 1000}, "steps_offset is 1000"),
+    (SCHEDULER, {"steps_offset": "a"}, "steps_offset is 'a'"),
+    (SCHEDULER, {"prediction_type": ["epsilon"]}, r"prediction_type is \['epsilon'\]"),
+    (SCHEDULER, {"prediction_type": "sample"}, "prediction_type is 'sample'"),
+    (SCHEDULER, "", "scheduler/scheduler_config.json in .* cannot be used: Expecting value.*allowed: a JSON object"),
+    (SCHEDULER, "{", "scheduler/scheduler_config.json in .* cannot be used"),
+    (SCHEDULER, "[1]", "cannot be used: a list"),
+    (SCHEDULER, '{"beta_end": NaN}', "cannot be used: beta_end is no finite number"),
+    (SCHEDULER, '{"beta_end": -Infinity}', "cannot be used: beta_end is no finite number"),
+    (SCHEDULER, '{"beta_end": 1e999}', "cannot be used: beta_end is no finite number"),
+    (SCHEDULER, DEEP, "cannot be used"),
+    (UNET, {"layers_per_block": -1}, "unet/config.json: layers_per_block is -1; allowed: whole numbers from 1 to 1000"),
+    (UNET, {"layers_per_block": 0}, "layers_per_block is 0"),
+    (UNET, {"layers_per_block": 10**9}, "layers_per_block is 1000000000"),
+    (UNET, {"layers_per_block": "two"}, "layers_per_block is 'two'"),
+    (UNET, {"layers_per_block": True}, "layers_per_block is True"),
+    (UNET, {"block_out_channels": [32, -32]}, r"block_out_channels is \[32, -32\]"),
+    (UNET, {"block_out_channels": [32, 10**12]}, "block_out_channels is"),
+    (UNET, {"sample_size": 0}, "sample_size is 0"),
+    (UNET, {"sample_size": -8}, "sample_size is -8"),
+    (UNET, {"sample_size": [8, 0]}, r"sample_size is \[8, 0\]"),
+    (UNET, {"in_channels": 1.5}, "in_channels is 1.5"),
+    (UNET, {"cross_attention_dim": {}}, "cross_attention_dim is {}"),
+    (UNET, {"norm_num_groups": 0}, "norm_num_groups is 0"),
+    (UNET, {"attention_head_dim": [4, -4]}, "attention_head_dim is"),
+    (UNET, "null", "unet/config.json in .* cannot be used: a NoneType"),
+    (UNET, '"text"', "cannot be used: a str"),
+    (UNET, NESTED, "cannot be used: more than 30 levels deep"),
+    (VAE, {"scaling_factor": 0}, "vae/config.json: scaling_factor is 0; allowed: a number between 0 and"),
+    (VAE, {"scaling_factor": -0.18}, "scaling_factor is -0.18"),
+    (VAE, {"scaling_factor": "x"}, "scaling_factor is 'x'"),
+    (VAE, {"scaling_factor": True}, "scaling_factor is True"),
+    (VAE, {"shift_factor": "x"}, "shift_factor is 'x'"),
+    (VAE, {"latents_mean": [0.0] * 3, "latents_std": [1.0] * 4}, "latents_mean is .* one a latent channel"),
+    (VAE, {"latents_mean": [0.0] * 4, "latents_std": [0.0] * 4}, "latents_std is .*numbers above 0"),
+    (VAE, {"latents_std": "wide"}, "latents_std is 'wide'"),
+    (VAE, {"latent_channels": 0}, "latent_channels is 0"),
+    (TEXT, {"num_hidden_layers": 10**9}, "text_encoder/config.json: num_hidden_layers is 1000000000"),
+    (TEXT, {"hidden_size": -1}, "hidden_size is -1"),
+    (TEXT, {"vocab_size": 0}, "vocab_size is 0"),
+    (TEXT, {"max_position_embeddings": "long"}, "max_position_embeddings is 'long'"),
+    (TEXT, b"\xff\xfe{}", "text_encoder/config.json in .* cannot be used"),
+    (WORDS, "[]", "tokenizer/tokenizer_config.json in .* cannot be used: a list"),
+    (WORDS, "{'a': 1}", "tokenizer/tokenizer_config.json in .* cannot be used"),
+    (INDEX, DEEP, "is not a pipeline's index: model_index.json cannot be used"),
+    (INDEX, NESTED, "is not a pipeline's index: model_index.json cannot be used: more than 30 levels deep"),
+    (INDEX, {"_class_name": ["StableDiffusionPipeline"]}, r"_class_name in model_index.json is \['Stable"),
+    (INDEX, {"unet": ["diffusers", ["UNet2DConditionModel"]]}, "unet in model_index.json is"),
+    (INDEX, {"unet": ["os", "system"]}, "unet in model_index.json is 'os.system'"),
+    (INDEX, {"unet": ["diffusers", "UNet2DConditionModel", "more"]}, "unet in model_index.json"),
+    (INDEX, {"vae": "../../vae"}, "vae in model_index.json is '../../vae'"),
+]  # fmt: skip
+
+
+def tamper(folder, name, change):
+    file = folder / name
+    if isinstance(change, dict):
+        file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    else:
+        file.write_bytes(change.encode() if isinstance(change, str) else change)
+
+
+@pytest.mark.parametrize(
+    "name, change, message", HOSTILE, ids=[f"{k}-{row[0].split('/')[0]}" for k, row in enumerate(HOSTILE)]
+)
+def test_hostile_settings_are_refused_before_anything_is_built(folder, monkeypatch, name, change, message):
+    monkeypatch.setattr(build, "components", lambda *args: pytest.fail("built"))
+    tamper(folder, name, change)
+    refused(folder, message)
+
+
+def test_a_configuration_of_many_megabytes(folder):
+    tamper(folder, UNET, json.dumps({"a": "x" * 2**25}))
+    refused(folder, f"unet/config.json in .* cannot be used: {2**25 + 9} bytes; allowed: .* and 32 MB long")
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        "../../../etc/passwd.safetensors",
+        "/etc/passwd.safetensors",
+        "..",
+        "a/b.safetensors",
+        "x.bin",
+        ".safetensors",
+        7,
+    ],
+)
+def test_an_index_of_shards_names_files_beside_it(folder, shard):
+    place = folder / "unet"
+    (place / "diffusion_pytorch_model.safetensors").unlink()
+    file = place / "diffusion_pytorch_model.safetensors.index.json"
+    file.write_text(json.dumps({"metadata": {}, "weight_map": {"conv_in.weight": shard}}))
+    refused(folder, "unet/diffusion_pytorch_model.safetensors.index.json: weight_map is .*beside the index")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', DEEP])
+def test_an_index_of_shards_without_files(folder, content):
+    place = folder / "unet"
+    (place / "diffusion_pytorch_model.safetensors").unlink()
+    (place / "diffusion_pytorch_model.safetensors.index.json").write_text(content)
+    refused(folder, "unet/diffusion_pytorch_model.safetensors.index.json")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet",
+        "vae/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "tokenizer/tokenizer.json",
+        "tokenizer/more.json",
+        "model_index.json",
+    ],
+)
+def test_links_out_of_a_folder(folder, original, tmp_path, name):
+    """Into the folder is allowed; the Hub's cache links to its own blobs."""
+    file, inside = folder / name, folder / "moved"
+    if file.exists():
+        file.rename(inside)
+    else:
+        inside.write_text("{}")
+    file.symlink_to(inside, target_is_directory=inside.is_dir())
+    load(folder, device="cpu")
+    out = tmp_path / "elsewhere"
+    inside.rename(out)
+    file.unlink()
+    file.symlink_to(out, target_is_directory=out.is_dir())
+    refused(
+        folder, f"^{name} is a link to '.*elsewhere', out of its folder; allowed: files in the folder itself"
+    )
+
+
+def test_links_of_the_hubs_cache(original, tmp_path, monkeypatch):
+    """Every file of a snapshot links to a blob, and none to elsewhere; so also where the snapshot itself is loaded."""
+    place = tmp_path / "hub" / "models--owner--tiny"
+    snapshot = place / "snapshots" / "abc"
+    (place / "blobs").mkdir(parents=True)
+    for k, file in enumerate(sorted(f for f in original.rglob("*") if f.is_file())):
+        blob, link = place / "blobs" / str(k), snapshot / file.relative_to(original)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, blob)
+        link.symlink_to(blob)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in ("owner/tiny", snapshot):
+        assert load(name, device="cpu").latent_shape == (4, 8, 8)
+    blob = (snapshot / "vae" / "config.json").resolve()
+    outside = shutil.copy(blob, tmp_path / "config.json")
+    (snapshot / "vae" / "config.json").unlink()
+    (snapshot / "vae" / "config.json").symlink_to(outside)
+    refused("owner/tiny", "vae/config.json is a link to")
+
+
+@pytest.mark.parametrize("words", ["{}", "[]", '{"model": {}}', "not json"])
+def test_tokenizers_without_words(folder, words):
+    (folder / "tokenizer" / "tokenizer.json").write_text(words)
+    refused(folder, "^tokenizer in .*(cannot be loaded|knows no word|gives numbers up to).*allowed")
+
+
+def test_words_beyond_the_encoders_table(folder):
+    """The one would be an error on the CPU, and on a card one that ends the process."""
+    file = folder / "tokenizer" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["vocab"]["redder"] = 5000
+    file.write_text(json.dumps(content))
+    refused(folder, "tokenizer in .* gives numbers up to .*; allowed: words, with numbers below .*vocab_size")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "name", ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"]
+)
+def test_weights_that_are_no_numbers(folder, name, value):
+    from safetensors.torch import load_file, save_file
+
+    file = folder / f"{name}.safetensors"
+    weights = load_file(file)
+    which = sorted(n for n, w in weights.items() if w.is_floating_point() and w.numel() > 4)[0]
+    weights[which].view(-1)[:2] = value
+    save_file(weights, file, metadata={"format": "pt"})
+    component = name.split("/")[0]
+    refused(
+        folder,
+        f"^{component}, .*{which.split('.')[-1]}, in .* has 2 NaN or infinite weights of",
+        NotFiniteError,
+    )
+
+
+def test_weights_that_float16_does_not_hold(folder):
+    """They are finite in the file and infinite once loaded."""
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.bias"][0] = 1e5
+    save_file(weights, file, metadata={"format": "pt"})
+    load(folder, device="cpu")
+    source = sources.Folder(folder)
+    with pytest.raises(
+        NotFiniteError, match="conv_in.bias, in .* has 1 NaN or infinite weights of 32 as float16"
+    ):
+        build.components(source, torch.device("cpu"), torch.float16, memory.WHOLE)
+
+
+def test_a_copy_with_sums_beside_it_is_held_against_them(folder):
+    """Still Life copied elsewhere, say: a flipped bit, a file that is missing or put there; other files are free."""
+    write_sums(folder)
+    load(folder, device="cpu")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "safety_checker").mkdir()
+    (folder / "safety_checker" / "config.json").write_text("{}")
+    load(folder, device="cpu")
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    refused(folder, "tiny/vae/diffusion_pytorch_model.safetensors is not what SHA256SUMS says")
+    content[-3] ^= 1
+    file.write_bytes(content)
+    (folder / "unet" / "extra.json").write_text("{}")
+    refused(folder, "tiny/unet/extra.json is not in SHA256SUMS")
+
+
+@pytest.mark.parametrize(
+    "line", ["x  unet/config.json", f"{'0' * 64}  ../outside", f"{'0' * 64}  /etc/passwd", "0" * 64]
+)
+def test_sums_that_are_none(folder, line):
+    write_sums(folder)
+    with (folder / "SHA256SUMS").open("a") as file:
+        file.write(line + "\n")
+    refused(
+        folder, "tiny/SHA256SUMS, line .*allowed: 64 hexadecimal digits and the name of a file in the folder"
+    )
+
+
+# --- what is said of a model when it is loaded
+
+
+def test_a_safety_checker_that_is_not_used_is_said_once(folder, original):
+    tamper(folder, INDEX, {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]})
+    build._SAID.clear()
+    with pytest.warns(
+        UserWarning, match=r"'tiny' comes with a safety checker \(StableDiffusionSafetyChecker\)"
+    ):
+        load(folder, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(folder, device="cpu")
+        load(original, device="cpu")
+
+    class Checker:
+        pass
+
+    pipeline = random_pipeline()
+    pipeline.safety_checker = Checker()
+    with pytest.warns(UserWarning, match=r"'mine' comes with a safety checker \(Checker\).*not screened"):
+        build.wrap(pipeline, "mine")
+
+
+TURBO = {"timestep_spacing": "trailing"}
+
+
+@pytest.mark.parametrize(
+    "scheduler, changes, own",
+    [
+        ("EulerAncestralDiscreteScheduler", TURBO, "ddpm"),  # SDXL Turbo
+        ("EulerDiscreteScheduler", TURBO, "euler"),  # SD Turbo, Lightning
+        ("EulerDiscreteScheduler", {"timestep_spacing": "leading"}, None),
+        ("EulerDiscreteScheduler", {**TURBO, "prediction_type": "v_prediction"}, None),
+        ("DDIMScheduler", TURBO, None),
+    ],
+)
+def test_models_distilled_to_few_steps_say_their_defaults(folder, scheduler, changes, own):
+    tamper(folder, SCHEDULER, changes)
+    tamper(folder, INDEX, {"scheduler": ["diffusers", scheduler]})
+    if own is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = load(folder, device="cpu")
+        run = model.sample("red", keep_trajectory=False)
+        assert len(run.timesteps) == 20 and run.nfe == 40
+        return
+    with pytest.warns(
+        UserWarning,
+        match="'tiny' has the scheduler of a model distilled to few steps.*num_inference_steps 4, guidance_scale 1.0",
+    ):
+        model = load(folder, device="cpu")
+    run = model.sample("red", seed=3)
+    assert run.timesteps.tolist() == [999, 749, 499, 249] and run.nfe == 4
+    same = model.sample("red", num_inference_steps=4, guidance_scale=1.0, sampler=own, seed=3)
+    assert torch.equal(run.latents, same.latents)
+    assert (
+        model.sample("red", num_inference_steps=2, guidance_scale=3.0).nfe == 4
+    )  # whoever asks for more gets it
+
+
+# --- weights in two precisions
+
+
+def test_half_precision_fetches_files_of_half_the_size(pretended, monkeypatch):
+    """SDXL's repository has both: 14 GB, of which 7 are used. What stays in float32 is fetched whole."""
+    from safetensors.torch import load_file, save_file
+
+    remote = pretended.remote
+    for file in list(remote.rglob("*.safetensors")):
+        half = {k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}
+        save_file(half, file.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
+    tamper(remote, VAE, {"force_upcast": True})
+    source = sources.source_of("owner/model")
+    assert source.weight_names("unet") == ["unet/diffusion_pytorch_model.safetensors"]
+    source.dtype = torch.float16
+    assert source.weight_names("unet") == ["unet/diffusion_pytorch_model.fp16.safetensors"]
+    assert source.weight_names("vae") == ["vae/diffusion_pytorch_model.safetensors"]
+    source.dtype = torch.float32
+    assert source.weight_names("unet") == ["unet/diffusion_pytorch_model.safetensors"]
+    model = load("owner/model", device="cpu", dtype="bfloat16")
+    assert model.adapter.unet.dtype == torch.bfloat16 and model.sample("red", num_inference_steps=1)
+    fetched = {f for f in pretended.fetched if f.endswith(".safetensors")}
+    assert fetched == {
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "text_encoder/model.fp16.safetensors",
+    }
+
+
+def test_the_index_of_shards_that_were_not_fetched(original, folder):
+    """A download of the smaller files brings the index of the larger ones too, being a small file."""
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(original / "unet")
+    place = folder / "unet"
+    (place / "diffusion_pytorch_model.safetensors").unlink()
+    unet.save_pretrained(place, max_shard_size="400KB")
+    unet.half().save_pretrained(place, max_shard_size="200KB", variant="fp16")
+    both = sources.weight_files(folder, "unet", ["diffusers", "UNet2DConditionModel"])
+    assert both[1] is None and len(both[0]) > 1
+    assert sources.weight_files(folder, "unet", ["diffusers", "UNet2DConditionModel"], half=True)[1] == "fp16"
+    for file in both[0]:
+        file.unlink()
+    files, variant = sources.weight_files(folder, "unet", ["diffusers", "UNet2DConditionModel"])
+    assert variant == "fp16" and len(files) > 1
+    assert load(folder, device="cpu").sample("red", num_inference_steps=1).images.isfinite().all()
+
+
+# --- cards without bfloat16
+
+
+def test_what_overflows_in_float16_stays_in_float32(tmp_path, monkeypatch):
+    """Sana's Gemma and its autoencoder on a card without bfloat16: loaded so, counted so, and the picture is near."""
+    folder = tmp_path / "sana"
+    pipeline = random_pipeline(kind="SanaPipeline", folder=folder)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **k: False)
+    source = sources.Folder(folder)
+    card = torch.device("cuda")
+    assert build.half(source.family, card) == torch.float16
+    assert source.kept(torch.float16) == ("text_encoder", "vae") and source.kept(torch.bfloat16) == ()
+    found = estimate(folder, "float16").components
+    sizes = {n: sum(p.numel() for p in getattr(pipeline, n).parameters()) for n in found}
+    assert found == {n: (2 if n == "transformer" else 4) * size for n, size in sizes.items()}
+    assert source.working(torch.float16) == source.working(torch.float32)
+    parts = build.components(source, torch.device("cpu"), torch.float16, memory.WHOLE)
+    dtypes = {n: parts[n].dtype for n in found}
+    assert dtypes == {"transformer": torch.float16, "text_encoder": torch.float32, "vae": torch.float32}
+    model = build.wrap(build.pipeline_of(source, parts, torch.device("cpu"), memory.WHOLE))
+    call = {"num_inference_steps": 2, "guidance_scale": 2.0, "seed": 3}
+    exact = load(folder, device="cpu").sample("red", **call).images
+    assert (model.sample("red", **call).images - exact).abs().mean() < 0.02
 
 
 # --- memory

@@ -7,7 +7,7 @@ import torch
 
 from diffusion_tutorial import noise
 from diffusion_tutorial.checkpoints import StableDiffusionAdapter, random_pipeline, schedule_of, wrap
-from diffusion_tutorial.errors import PromptError, UnsupportedModelError
+from diffusion_tutorial.errors import NotFiniteError, PromptError, UnsupportedModelError
 from diffusion_tutorial.guidance import ClassifierFree, Conditional, Interval, NegativePrompt, ThreeBranch
 from diffusion_tutorial.samplers import SAMPLERS
 from diffusion_tutorial.text_to_image import TextToImage, sample_many
@@ -187,8 +187,20 @@ BAD = [
     ({"prompt": ["red", ""]}, r"prompt is empty"),
     ({"prompt": 7}, r"prompt is 7; allowed: a text"),
     ({"prompt": ["red", None]}, r"prompt is None; allowed: text"),
-    ({"prompt": "x" * 76}, r"prompt is 'x+\.\.\.', 76 tokens; allowed: at most 75 tokens"),
-    ({"negative_prompt": "x" * 76}, r"negative_prompt is .* 76 tokens; allowed: at most 75"),
+    ({"prompt": b"red"}, r"prompt is b'red'; allowed: a text, a list of texts"),
+    ({"negative_prompt": b"r"}, r"negative_prompt is b'r'; allowed: a text"),
+    ({"guidance_scale": 10**400}, r"guidance_scale is 1000+\.\.\.; allowed: a finite number"),
+    ({"guidance_scale": 10**5000}, r"guidance_scale is int of more digits than Python prints; allowed"),
+    (
+        {"guidance_scale": 1e38},
+        r"guidance is ClassifierFree\(scale=1e\+38\), and x_t has grown to .* at step 2 of 2",
+    ),
+    ({"guidance_scale": 1e300}, r"guidance is ClassifierFree\(scale=1e\+300\), which makes NaN or infinite"),
+    ({"latents": torch.full((1, 4, 8, 8), math.nan)}, r"x_t has NaN or infinite numbers at step 1 of 2"),
+    (
+        {"noise": lambda k: torch.full((1, 4, 8, 8), math.inf), "sampler": "ddpm"},
+        r"x_t has NaN .* at step 2 of 2",
+    ),
     ({"negative_prompt": 3}, r"negative_prompt is 3; allowed"),
     ({"negative_prompt": ["a", "b"]}, r"negative_prompt is \['a', 'b'\]; allowed: .* list of 1"),
     ({"num_inference_steps": 0}, r"num_inference_steps is 0; allowed: an integer from 1 to 1000"),
@@ -217,6 +229,60 @@ BAD = [
 def test_bad_input_is_named(model, settings, message):
     with pytest.raises(ValueError, match=message):
         model.sample(**{"prompt": "red", "num_inference_steps": 2, **settings})
+
+
+def test_long_texts_are_cut_with_a_warning_or_refused(pipeline):
+    """Cut as diffusers does; a model with a language of its own has no such texts, and refuses them."""
+    model = wrap(pipeline)
+    with pytest.warns(
+        UserWarning, match=r"prompt is 'x x x .*, more than the 77 tokens.* not see: 'x'"
+    ) as caught:
+        cut = model.sample("x " * 76, num_inference_steps=1)
+    assert caught[0].filename == __file__
+    assert torch.equal(cut.latents, model.sample("x " * 75, num_inference_steps=1).latents)
+    with pytest.warns(UserWarning, match="negative_prompt is 'x+.*not see: 'xx'"):
+        model.sample("red", "x" * 77, num_inference_steps=1)
+    strict = wrap(pipeline, check_prompt=lambda text, name: None)
+    for name, call in {
+        "prompt": {"prompt": "x" * 76},
+        "negative_prompt": {"prompt": "a", "negative_prompt": "x" * 76},
+    }.items():
+        with pytest.raises(
+            PromptError, match=rf"{name} is 'x+\.\.\.', 76 tokens; allowed: at most 75 tokens"
+        ):
+            strict.sample(**call)
+
+
+def test_a_networks_own_nan_is_named(pipeline):
+    model = wrap(random_pipeline(seed=4))
+    with torch.no_grad():
+        model.adapter.unet.conv_out.bias[1] = math.nan
+    with pytest.raises(NotFiniteError, match="the network's prediction 'uncond' has NaN .* at step 1 of 2"):
+        model.sample("red", num_inference_steps=2)
+    model = wrap(random_pipeline(seed=4))
+    with torch.no_grad():
+        model.adapter.vae.decoder.conv_out.bias[1] = math.inf
+    with pytest.raises(
+        NotFiniteError, match="the autoencoder, in float32, makes NaN or infinite numbers of finite"
+    ):
+        model.sample("red", num_inference_steps=2)
+
+
+def test_offloaded_modules_go_back_whatever_happens(pipeline):
+    class Hooks:
+        freed = 0
+
+        def maybe_free_model_hooks(self):
+            self.freed += 1
+
+    model = wrap(pipeline)
+    model.offloaded = hooks = Hooks()
+    model.sample("red", num_inference_steps=1)
+    with pytest.raises(ZeroDivisionError):
+        model.sample("red", num_inference_steps=1, callback=lambda *a: 1 / 0)
+    with pytest.raises(NotFiniteError):
+        model.sample("red", num_inference_steps=1, guidance_scale=1e38)
+    assert hooks.freed == 3
 
 
 def test_words_are_checked_for_both_prompts(pipeline):
