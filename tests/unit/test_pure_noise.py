@@ -20,7 +20,7 @@ NO_LIMIT, AVERAGES = (
 def near(sampler, eta, a, a_s):
     """The sampler's own step from a small alpha_bar, to the network that expects X0."""
     eps = (X - sqrt(a) * X0) / sqrt(1 - a)
-    return SAMPLERS[sampler].step(X, eps, a, a_s, Walk(eta, lambda: Z, [], lambda x: eps))[0]
+    return SAMPLERS[sampler].step(X, eps, a, a_s, Walk(eta, lambda: Z, [], lambda x: eps, "u"))[0]
 
 
 @pytest.mark.parametrize("a_s", [0.02, 0.7, 1.0])
