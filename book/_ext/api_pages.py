@@ -189,13 +189,13 @@ class Api(SphinxDirective):
         made = []
         found = modules(package, first, skip)
         trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in found}
-        # A type's name that two modules have would lead to either: it stays a word, but in its own module.
+        # A type's name that two modules have would lead to either: it stays a word.
         names = Counter(entry.name for tree in trees.values() for entry in entries(tree))
         for name, path in found:
             self.env.note_dependency(str(path))
             tree = trees[name]
             public = entries(tree)
-            self.twice = {n for n, count in names.items() if count > 1} - {entry.name for entry in public}
+            self.twice = {n for n, count in names.items() if count > 1}
             if not public:
                 continue
             section = nodes.section(ids=[f"module-{name.replace('.', '-')}"], names=[name])
@@ -216,7 +216,7 @@ class Api(SphinxDirective):
         self.state.nested_parse(StringList([*lines, "```"], self.get_source_info()[0]), 0, holder)
         made = list(holder.children)
         for reference in list(holder.findall(pending_xref)):
-            if reference["reftarget"] in self.twice:
+            if reference["reftarget"].rpartition(".")[2] in self.twice:
                 reference.parent.replace(reference, reference.children)
         content = next(node for node in made if node.tagname == "desc").children[-1]
         content += body(entry.doc)
