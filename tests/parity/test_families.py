@@ -660,6 +660,22 @@ def test_plain_guidance_by_rule_is_the_pipelines_own(saved, name, negative):
     assert (weak - ours).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["PixArtAlphaPipeline", "PixArtSigmaPipeline"])
+def test_pixart_by_rule_is_the_pipelines_own(saved, kind):
+    """PixArt goes through our samplers: its latents are diffusers' own, and a rule is what makes them."""
+    model, x = load(saved(kind), device="cpu"), gaussian(2, (4, 8, 8))
+    ours = model.sample(PROMPT, num_images=2, latents=x, num_inference_steps=5, guidance=ClassifierFree(6.0))
+    settings = {
+        "num_inference_steps": 5,
+        "guidance_scale": 6.0,
+        "num_images_per_prompt": 2,
+        "output_type": "latent",
+    }
+    more = {"use_resolution_binning": False, "clean_caption": False}
+    theirs = ddim(saved(kind))(PROMPT, latents=x.clone(), **settings, **more).images
+    assert (ours.latents - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
 @pytest.mark.parametrize("name", ["sd3", "sana", "flux", "EDMEulerScheduler"])
 def test_the_other_rules_in_a_loop(saved, name):
     model, _, call = loop(saved, name)

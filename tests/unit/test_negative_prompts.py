@@ -79,7 +79,7 @@ def test_perp_neg_is_the_authors_form():
     torch.testing.assert_close(g.perpendicular_negative(E0[:1], EP[:1], EN[:1], 4.0, 0.7), expected)
 
 
-def test_perp_neg_leaves_what_is_shared_alone():
+def test_perp_neg_leaves_the_push_along_the_whole_prompt_alone():
     plain = g.classifier_free(E0, EP, 4.0)
     torch.testing.assert_close(g.perpendicular_negative(E0, EP, EP, 4.0), plain)
     torch.testing.assert_close(g.perpendicular_negative(E0, EP, E0 + 2 * (EP - E0), 4.0), plain)
