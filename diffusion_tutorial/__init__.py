@@ -22,9 +22,12 @@ _MODULES = {
         "ddpm_step",
         "dpm_solver_pp_2m_step",
         "dpm_solver_pp_3m_step",
+        "dpm_solver_pp_sde_step",
+        "euler_ancestral_step",
         "euler_step",
         "heun_step",
         "trajectory",
+        "unipc_step",
         "walk",
     ],
     "guidance": [

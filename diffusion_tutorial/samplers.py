@@ -12,6 +12,9 @@ raises ValueError for levels outside (0, 1], mismatched shapes, and noise that i
 
 Papers: DDPM is Ho et al. 2020, DDIM is Song et al. 2021a (arXiv 2010.02502), EDM is Karras et al. 2022,
 DPM-Solver++ is Lu et al. 2022 (arXiv 2211.01095).
+
+Numbers of equations: DDIM's 12 and 16 and DDPM's 7 are as diffusers' schedulers, which were read, cite them. The other
+numbers of equations, algorithms, sections and appendices below were not opened.
 """
 
 from __future__ import annotations
@@ -270,6 +273,121 @@ def dpm_solver_pp_3m_step(
     return sqrt((1 - a_s) / (1 - a_t)) * x_t - sqrt(a_s) * move, x0
 
 
+def euler_ancestral_step(
+    x_t: Tensor, eps: Tensor, alpha_bar_t: float, alpha_bar_s: float, noise: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Euler ancestral: Euler's step to less noise than level s has, then the rest as fresh noise.
+
+    y_s = y_t + (u_down - u_t) eps + u_up noise, with u_up^2 = u_s^2 (u_t^2 - u_s^2) / u_t^2 and
+    u_down^2 + u_up^2 = u_s^2, in the variables of `euler_step` (diffusers' EulerAncestralDiscreteScheduler).
+
+    It is the same map as `ddim_step` at eta = 1 and `ddpm_step` with the small variance: put u^2 = 1 / alpha_bar - 1.
+    """
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    _check_shapes(x_t, eps=eps, noise=noise)
+    _check_order(a_t, a_s)
+    u_t, u_s = _noise_level(a_t), _noise_level(a_s)
+    up = u_s * sqrt(max(1 - (u_s / u_t) ** 2, 0.0))
+    down = u_s**2 / u_t  # sqrt(u_s^2 - up^2)
+    y = x_t / sqrt(a_t)
+    return _add_noise(sqrt(a_s) * (y + (down - u_t) * eps), sqrt(a_s) * up, noise), y - u_t * eps
+
+
+def dpm_solver_pp_sde_step(
+    x_t: Tensor,
+    eps: Tensor,
+    alpha_bar_t: float,
+    alpha_bar_s: float,
+    noise: Tensor | None = None,
+    x0_before: Tensor | None = None,
+    alpha_bar_before: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """DPM-Solver++ for the reverse SDE, with x0 moved on to the middle of the step ("2M SDE").
+
+    x_s = sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) exp(-h) x_t + sqrt(alpha_bar_s) (1 - exp(-2h)) D
+        + sqrt(1 - alpha_bar_s) sqrt(1 - exp(-2h)) noise
+
+    with h and D as in `dpm_solver_pp_2m_step` (diffusers' DPMSolverMultistepScheduler with algorithm_type
+    "sde-dpmsolver++" and solver_order 2; the paper's equations were not opened). Without a step before, D = x0 and
+    the step is `ddpm_step` with the small variance. At alpha_bar_s = 1 the result is x0 and no noise is added.
+    """
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    _check_shapes(x_t, eps=eps, noise=noise, x0_before=x0_before)
+    _check_order(a_t, a_s)
+    if (x0_before is None) != (alpha_bar_before is None):
+        raise ValueError("one of x0_before and alpha_bar_before is None; allowed: both or neither")
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    if a_s == 1:
+        return x0, x0
+    h = _half_log_snr(a_s) - _half_log_snr(a_t)
+    d = x0
+    if x0_before is not None:
+        h0 = _half_log_snr(a_t) - _half_log_snr(_level("alpha_bar_before", alpha_bar_before))
+        d = x0 + (h / (2 * h0)) * (x0 - x0_before)
+    kept = a_t * (1 - a_s) / ((1 - a_t) * a_s)  # exp(-2h)
+    mean = sqrt((1 - a_s) / (1 - a_t) * kept) * x_t + sqrt(a_s) * (1 - kept) * d
+    return _add_noise(mean, sqrt((1 - a_s) * (1 - kept)), noise), x0
+
+
+def unipc_step(
+    x_t: Tensor,
+    eps: Tensor,
+    alpha_bar_t: float,
+    alpha_bar_s: float,
+    x0_before: Sequence[Tensor] = (),
+    alpha_bar_before: Sequence[float] = (),
+) -> tuple[Tensor, Tensor]:
+    """UniPC of order 2: mend x_t with what the network said there, then take DPM-Solver++(2M)'s step from it.
+
+    x_t was made from the level p before it by a rule that did not know x0, the prediction at t. The correction takes
+    that step again with x0 among the points of its polynomial,
+
+    x_t <- x_t - sqrt(alpha_bar_t) (exp(-h) - 1) (c1 (x0_q - x0_p) / r + c2 (x0 - x0_p) - old)
+
+    where p and q are the last step and the one before it, h = lam_t - lam_p, r = (lam_q - lam_p) / h < 0, and old is
+    what 2M had there, (x0_q - x0_p) / (2 r). With p alone c1 = old = 0 and c2 = 1/2, the trapezium rule. With both,
+    c1 + c2 = b1 and c1 r + c2 = b2 make the step exact for predictions on a parabola in lam: b1 and b2 are the means
+    of tau / h and (tau / h)^2 over the step under the weight exp(tau - h).
+
+    It costs no evaluation, since the prediction at t is made anyway, and x0 stays that of the uncorrected x_t.
+    x0_before and alpha_bar_before hold the last prediction first, then the one before it. The form is that of
+    diffusers' UniPCMultistepScheduler with solver_order 2 and solver_type "bh2" (Zhao et al. 2023, arXiv 2302.04867;
+    its equations were not opened). Third order in the limit, though its predictor is of second.
+    """
+    if len(x0_before) != len(alpha_bar_before) or len(x0_before) > 2:
+        raise ValueError(
+            f"(x0_before, alpha_bar_before) is of {len(x0_before)} and {len(alpha_bar_before)} steps; "
+            "allowed: up to two, the same ones"
+        )
+    a_t, a_s = _levels(alpha_bar_t, alpha_bar_s)
+    _check_shapes(x_t, eps=eps, **{f"x0_before[{k}]": x for k, x in enumerate(x0_before)})
+    _check_noisy(a_t)
+    x0 = (x_t - sqrt(1 - a_t) * eps) / sqrt(a_t)
+    if x0_before:
+        x_t = x_t + _unipc_correction(
+            x0, a_t, x0_before, [_level("alpha_bar_before", a) for a in alpha_bar_before]
+        )
+    implied = (x_t - sqrt(a_t) * x0) / sqrt(1 - a_t)  # the noise with which the corrected x_t has this x0
+    return dpm_solver_pp_2m_step(x_t, implied, a_t, a_s, *x0_before[:1], *alpha_bar_before[:1])[0], x0
+
+
+def _unipc_correction(
+    x0: Tensor, a_t: float, x0_before: Sequence[Tensor], a_before: Sequence[float]
+) -> Tensor:
+    lam_p = _half_log_snr(a_before[0])
+    h = _half_log_snr(a_t) - lam_p
+    if len(x0_before) == 1:
+        change = (x0 - x0_before[0]) / 2
+    else:
+        r = (_half_log_snr(a_before[1]) - lam_p) / h
+        weight = -1 / expm1(-h)
+        b1 = weight - 1 / h
+        b2 = weight - 2 * b1 / h
+        c1 = (b2 - b1) / (r - 1)
+        change = (c1 - 0.5) / r * (x0_before[1] - x0_before[0]) + (b1 - c1) * (x0 - x0_before[0])
+    return -sqrt(a_t) * expm1(-h) * change
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Walks
 
@@ -336,6 +454,19 @@ def _3m(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[T
     return dpm_solver_pp_3m_step(x_t, eps, a_t, a_s, x0_before, alpha_bar_before)
 
 
+def _euler_a(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    return euler_ancestral_step(x_t, eps, a_t, a_s, walk.noise() if a_s < 1 else None)
+
+
+def _2m_sde(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    before = walk.before[0] if walk.before else ()
+    return dpm_solver_pp_sde_step(x_t, eps, a_t, a_s, walk.noise() if a_s < 1 else None, *before)
+
+
+def _unipc(x_t: Tensor, eps: Tensor, a_t: float, a_s: float, walk: Walk) -> tuple[Tensor, Tensor]:
+    return unipc_step(x_t, eps, a_t, a_s, *([pair[k] for pair in walk.before] for k in (0, 1)))
+
+
 class Sampler(NamedTuple):
     """A method: its step, and what `trajectory` and a menu need to know of it."""
 
@@ -362,6 +493,9 @@ SAMPLERS: dict[str, Sampler] = {
     "heun": Sampler("Heun", 2, 2, False, "grid", _heun),
     "dpm++2m": Sampler("DPM-Solver++(2M)", 2, 1, False, "grid", _2m),
     "dpm++3m": Sampler("DPM-Solver++(3M)", 2, 1, False, "grid", _3m),  # not 3, see dpm_solver_pp_3m_step
+    "unipc": Sampler("UniPC", 3, 1, False, "grid", _unipc),
+    "euler-a": Sampler("Euler ancestral", None, 1, True, "grid", _euler_a),
+    "dpm++2m-sde": Sampler("DPM-Solver++(2M) SDE", None, 1, True, "grid", _2m_sde),
 }
 
 

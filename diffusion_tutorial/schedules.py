@@ -4,6 +4,9 @@ The forward process keeps x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) ep
 product of 1 - beta over the timesteps 0 ... t (Ho et al. 2020, eq. 4). The table is computed in float64;
 diffusers computes it in float32, so the two agree to about 1e-6.
 
+Algorithm 1 and table 2 of Lin et al. are as diffusers' schedulers, which were read, cite them; the other numbers of
+equations and sections below were not opened.
+
 `NoiseSchedule` is such a table, `FlowSchedule` the levels of a straight-line flow, in the same coordinates and with
 the same methods.
 """

@@ -76,6 +76,11 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
+def card_bytes(size: float) -> int:
+    """The bytes of a card that is sold with so many "GB": its makers count 2^30 of them to one, 7% more than 10^9."""
+    return int(size * 2**30)
+
+
 def read_header(file: Path) -> dict:
     """The header of a safetensors file: tensor name -> {dtype, shape, data_offsets}."""
     with file.open("rb") as stream:

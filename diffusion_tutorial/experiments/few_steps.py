@@ -21,8 +21,10 @@ from torch import Tensor
 
 from .. import metrics
 from ..checkpoints import load
-from ..noise import gaussian
+from ..mixtures.convergence import karras_timesteps
+from ..noise import gaussian, step_noise
 from ..results import RESULTS, Record
+from ..samplers import walk
 from ..still_life.captions import parse
 from ..still_life.evaluate import full_caption, law, reconstruct
 from ..still_life.judge import Judge
@@ -81,6 +83,8 @@ def draw(
 
     starts: (N, C, h, w) instead of pure noise.
     """
+    if setting.spacing == "karras":
+        return _draw_on_karras_levels(model, captions, setting, starts, chunk)
     return sample_many(
         model,
         captions,
@@ -93,6 +97,30 @@ def draw(
         eta=setting.eta,
         spacing=setting.spacing,
     ).images
+
+
+def _draw_on_karras_levels(model, captions, setting: Setting, starts: Tensor | None, chunk: int) -> Tensor:
+    """`draw` for levels that no schedule's spacing has; without guidance."""
+    if setting.scale != 1:
+        raise ValueError(f"scale is {setting.scale!r}; allowed with the spacing 'karras': 1")
+    transitions = karras_timesteps(model.schedule, setting.steps)
+    parts = []
+    for first in range(0, len(captions), chunk):
+        text = model.encode_text(list(captions[first : first + chunk]))
+        shape = (len(text), *model.latent_shape)
+        x = gaussian(shape, NOISE, first=first) if starts is None else starts[first : first + chunk]
+        noise = step_noise(shape, NOISE, first=first)
+        with torch.no_grad():
+            *_, last = walk(
+                lambda x_t, t, text=text: model.eps(x_t, t, text),
+                x,
+                transitions,
+                setting.sampler,
+                setting.eta,
+                noise,
+            )
+        parts.append(model.decode(last.x_s))
+    return torch.cat(parts)
 
 
 def features(judge: Judge, pictures: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ Two kinds of truth. A deterministic sampler follows the probability-flow ODE, so
 (`exact_flow`), and the error of a path is a distance between points. A sampler that adds noise can only be
 right in distribution: there it is the exact reverse step (`reverse_density`, `reverse_kl`), and the distances
 of `mixtures`, that tell.
+
+Equation numbers of papers below were not opened.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 from ..metrics import Estimate
 from ..noise import step_noise, uniform
 from ..samplers import ByLevel, ddim_sigma, ddim_step, ddpm_step, walk
-from ..schedules import Transition, path
+from ..schedules import NoiseSchedule, Transition, path
 from .gaussian import GaussianMixture
 
 VARIANCES = ("small", "large", "matched")
@@ -34,6 +36,37 @@ def even_log_snr(start: float, stop: float, n: int) -> tuple[Transition, ...]:
         )
     ends = [log(a / (1 - a)) for a in (start, stop)]
     return path(torch.sigmoid(torch.linspace(*ends, n + 1, dtype=torch.float64)).tolist())
+
+
+def karras(start: float, stop: float, n: int, rho: float = 7.0) -> tuple[Transition, ...]:
+    """n steps on EDM's levels from alpha_bar = start, the last one from stop to 1 (Karras et al. 2022).
+
+    u^(1 / rho) is even from the first level to the n-th, with u = sqrt((1 - alpha_bar) / alpha_bar); rho = 1 is even
+    in u, and the larger rho, the more of the levels lie at the clean end. The form is that of diffusers'
+    `_convert_to_karras`; the paper's equation was not opened. Raises ValueError for n < 1, levels outside (0, 1),
+    rho <= 0.
+    """
+    if n < 1 or not (0 < start < 1 and 0 < stop < 1) or rho <= 0:
+        raise ValueError(
+            f"n must be at least 1, start and stop lie in (0, 1), rho be positive; got {n!r}, {start!r}, {stop!r}, {rho!r}"
+        )
+    high, low = (((1 - a) / a) ** (0.5 / rho) for a in (start, stop))
+    roots = torch.linspace(high, low, n, dtype=torch.float64) if n > 1 else torch.tensor([high])
+    return path([*(1 / (1 + roots ** (2 * rho))).tolist(), 1.0])
+
+
+def karras_timesteps(schedule: NoiseSchedule, n: int, rho: float = 7.0) -> tuple[Transition, ...]:
+    """The same on a table: from the noisiest timestep to t = 0 and to alpha_bar = 1, each level the nearest of the
+    table's in log u, which is what a network knows. Raises ValueError where two of the n levels fall on one timestep."""
+    table = schedule.alphas_cumprod
+    log_u = 0.5 * ((1 - table) / table).log()
+    wanted = [s.alpha_bar_t for s in karras(table[-1].item(), table[0].item(), n, rho)]
+    steps = [(log_u - 0.5 * log((1 - a) / a)).abs().argmin().item() for a in wanted]
+    if len(set(steps)) < n:
+        raise ValueError(f"n is {n}; allowed: fewer, so that no timestep is visited twice")
+    ends = [*steps[1:], None]
+    levels = [*(table[t].item() for t in steps[1:]), 1.0]
+    return tuple(Transition(t, s, table[t].item(), a) for t, s, a in zip(steps, ends, levels, strict=True))
 
 
 def solve(

@@ -79,6 +79,50 @@ export function dpmSolverPP3MStep(xT, eps, aT, aS, before = []) {
   return { xS, x0 };
 }
 
+/** Euler ancestral: Euler's step to less noise than level s has, then fresh noise; the same map as ddpmStep, "small". */
+export function eulerAncestralStep(xT, eps, aT, aS, noise = null) {
+  const [uT, uS] = [noiseLevel(aT), noiseLevel(aS)];
+  const up = uS * Math.sqrt(Math.max(1 - (uS / uT) ** 2, 0));
+  const [root, end, du] = [Math.sqrt(aT), Math.sqrt(aS), uS ** 2 / uT - uT];
+  const xS = xT.map((x, k) => end * (x / root + du * eps[k]));
+  return { xS: addNoise(xS, end * up, noise), x0: xT.map((x, k) => x / root - uT * eps[k]) };
+}
+
+/** DPM-Solver++(2M) for the reverse SDE. Without a step before it, it is ddpmStep, "small". */
+export function dpmSolverPPSdeStep(xT, eps, aT, aS, noise = null, x0Before = null, aBefore = null) {
+  const x0 = predict(xT, eps, aT);
+  if (aS === 1) return { xS: x0, x0 };
+  const h = halfLogSnr(aS) - halfLogSnr(aT);
+  const ahead = !x0Before ? 0 : h / (2 * (halfLogSnr(aT) - halfLogSnr(aBefore)));
+  const kept = (aT * (1 - aS)) / ((1 - aT) * aS); // exp(-2h)
+  const [keep, pull] = [Math.sqrt(((1 - aS) / (1 - aT)) * kept), Math.sqrt(aS) * (1 - kept)];
+  const d = !x0Before ? x0 : x0.map((x, k) => x + ahead * (x - x0Before[k]));
+  return { xS: addNoise(xT.map((x, k) => keep * x + pull * d[k]), Math.sqrt((1 - aS) * (1 - kept)), noise), x0 };
+}
+
+/** UniPC of order 2: x_t corrected by its own prediction, then 2M's step. before: as for dpmSolverPP3MStep. */
+export function uniPCStep(xT, eps, aT, aS, before = []) {
+  const x0 = predict(xT, eps, aT);
+  let x = xT;
+  if (before.length) {
+    const [p, q] = before;
+    const h = halfLogSnr(aT) - halfLogSnr(p.a);
+    const pull = -Math.sqrt(aT) * Math.expm1(-h);
+    const [root, noise] = [Math.sqrt(aT), Math.sqrt(1 - aT)];
+    let [c1, c2] = [0, 1 / 2];
+    if (q) {
+      const r = (halfLogSnr(q.a) - halfLogSnr(p.a)) / h;
+      const weight = -1 / Math.expm1(-h);
+      const b1 = weight - 1 / h;
+      const c = (weight - (2 * b1) / h - b1) / (r - 1);
+      [c1, c2] = [(c - 1 / 2) / r, b1 - c];
+    }
+    x = xT.map((v, k) => v + pull * (c2 * (x0[k] - p.x0[k]) + (q ? c1 * (q.x0[k] - p.x0[k]) : 0)));
+    eps = x.map((v, k) => (v - root * x0[k]) / noise);
+  }
+  return { xS: dpmSolverPP2MStep(x, eps, aT, aS, before[0]?.x0, before[0]?.a).xS, x0 };
+}
+
 /**
  * The methods, as diffusion_tutorial.samplers.SAMPLERS has them: title, stochastic (needs noise; DDIM does where eta > 0),
  * previous (how the next level is chosen, see schedule.mjs) and `step`, from what `walk` knows of a step to { xS, x0 }:
@@ -111,6 +155,25 @@ export const SAMPLERS = {
     stochastic: false,
     previous: "grid",
     step: ({ xT, eps, aT, aS, before }) => dpmSolverPP3MStep(xT, eps, aT, aS, before),
+  },
+  unipc: {
+    title: "UniPC",
+    stochastic: false,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS, before }) => uniPCStep(xT, eps, aT, aS, before),
+  },
+  "euler-a": {
+    title: "Euler ancestral",
+    stochastic: true,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS, noise }) => eulerAncestralStep(xT, eps, aT, aS, aS < 1 ? noise() : null),
+  },
+  "dpm++2m-sde": {
+    title: "DPM-Solver++(2M) SDE",
+    stochastic: true,
+    previous: "grid",
+    step: ({ xT, eps, aT, aS, noise, before: [last] }) =>
+      dpmSolverPPSdeStep(xT, eps, aT, aS, aS < 1 ? noise() : null, last?.x0, last?.a),
   },
 };
 

@@ -1084,6 +1084,10 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(original, monk
         load(original, device="cpu", offload="yes")
 
 
+def test_a_card_of_24_gb_has_24_gib():
+    assert memory.card_bytes(24) == 25_769_803_776 and memory.gigabytes(memory.card_bytes(24)) == "25.8 GB"
+
+
 def test_free_memory_is_known_here():
     assert memory.free_bytes(torch.device("cpu")) > 10**8
     assert memory.free_bytes(torch.device("meta")) is None

@@ -15,8 +15,10 @@ import torch
 
 from diffusion_tutorial.mixtures import (
     GaussianMixture,
+    contraction,
     even_log_snr,
     exact_flow,
+    karras,
     law,
     law_distance,
     order,
@@ -101,6 +103,19 @@ def reverse():
     )
 
 
+def square():
+    """The logarithm of the product is -(A / 2) (x_s - B / A)^2 up to a constant, on a whole grid of x_s."""
+    for a_t, a_s in PAIRS:
+        alpha, beta, x_0, x_t = a_t / a_s, 1 - a_t / a_s, 0.8, 0.1
+        logs = -((x_t - sqrt(alpha) * GRID) ** 2) / (2 * beta) - (GRID - sqrt(a_s) * x_0) ** 2 / (2 * (1 - a_s))
+        a = alpha / beta + 1 / (1 - a_s)
+        b = sqrt(alpha) * x_t / beta + sqrt(a_s) * x_0 / (1 - a_s)
+        rest = logs + 0.5 * a * (GRID - b / a) ** 2
+        close(rest - rest[0], torch.zeros_like(GRID), 1e-8 * a * 40)
+        c_0, c_t, variance = coefficients(a_t, a_s)
+        close([1 / a, b / a], [variance, c_0 * x_0 + c_t * x_t])
+
+
 def posterior():
     for a_t, a_s in PAIRS:
         alpha, beta, x_0, x_t = a_t / a_s, 1 - a_t / a_s, 0.8, 0.1
@@ -132,6 +147,20 @@ def total_variance():
         close(exact, small + c_0**2 * doubt, 1e-7)
         close(reverse_gaussian(BUMPS, x_t, a_t, a_s, "matched")[1], exact, 1e-7)
         close(reverse_gaussian(BUMPS, x_t, a_t, a_s, "matched")[0], mean, 1e-7)
+    # "the truth lies between" held for no more than the mean over x_t: a single x_t may exceed "large"
+    x_t = BUMPS.at(0.3).quantile((torch.arange(200) + 0.5) / 200)
+    small, large, exact = (reverse_gaussian(BUMPS, x_t, 0.3, 0.5, v)[1] for v in ("small", "large", "matched"))
+    assert 0.45 < (exact > large).double().mean() < 0.65 and (exact > small).all()
+    assert small[0] < exact.mean() < large[0]
+    # the slope 2: a quarter of the squared *relative* error of the variance, which is of order beta
+    sizes = []
+    for beta in (0.005, 0.01, 0.02):
+        a_s = 0.3 / (1 - beta)
+        wrong, right = (reverse_gaussian(BUMPS, x_t, 0.3, a_s, v)[1] for v in ("large", "matched"))
+        quarter = ((wrong / right - 1) ** 2 / 4).mean().item()
+        assert reverse_kl(BUMPS, x_t, 0.3, a_s, "large").mean().item() == pytest.approx(quarter, rel=0.1)
+        sizes.append(sqrt(quarter))
+    assert [b / a for a, b in zip(sizes, sizes[1:])] == pytest.approx([2, 2], rel=0.05)  # order beta; beta^2 would be 4
 
 
 def kl_chain():
@@ -253,6 +282,39 @@ def semilinear():
     close((up - down) / (2 * h), 0.5 * (x - RING.eps(x, a) / sqrt(1 - a)), 1e-4)
 
 
+def vp():
+    """Finer and finer tables of the same beta(t) tend to the exponential of its integral, and the SDE has that law."""
+    off = []
+    for n in (100, 1000, 10_000):
+        betas = torch.linspace(0.1, 20, n, dtype=torch.float64) / n
+        off.append(abs(NoiseSchedule(betas).alphas_cumprod[-1].log().item() + 10.05))
+    assert off[1] < off[0] / 5 and off[2] < off[1] / 5 and off[2] < 0.01
+    close(SCHEDULE.betas * 1000, torch.linspace(0.1, 20, 1000, dtype=torch.float64), 1e-9)
+    n, x, beta = 1000, torch.full((20_000, 1), 0.8, dtype=torch.float64), 1.5  # Euler-Maruyama, constant beta, t to 1
+    for k in range(n):
+        x = x - 0.5 * beta * x / n + sqrt(beta / n) * gaussian(x.shape, 3, stream=k).double()
+    a = exp(-beta)
+    assert abs(x.mean().item() - sqrt(a) * 0.8) < 0.02 and abs(x.var().item() - (1 - a)) < 0.02
+
+
+def reverse_sde():
+    """Short steps: DDPM's mean moves with the whole score, DDIM's with half of it; the noise has variance beta."""
+    x = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64)[:, None]
+    still = torch.zeros_like(x)
+    for a_t in (0.05, 0.4, 0.9):
+        beta, eps = 1e-5, BUMPS.eps(x, a_t)
+        a_s, score = a_t / (1 - beta), -eps / sqrt(1 - a_t)
+        close(score, BUMPS.score(x, a_t))
+        noisy, flow = (ddpm_step(x, eps, a_t, a_s, still)[0] - x) / beta, (ddim_step(x, eps, a_t, a_s)[0] - x) / beta
+        close(noisy, 0.5 * x + score, 2e-3)
+        close(flow, 0.5 * x + 0.5 * score, 2e-3)
+        assert (noisy - flow).abs().max() > 0.05
+        assert ddim_sigma(a_t, a_s, 1.0) ** 2 / beta == pytest.approx(1, rel=1e-3)
+    # many such steps from the right law keep it: the reverse SDE has the law of the data at every level
+    points, weights = law(BUMPS, SCHEDULE.transitions(200, "trailing", previous="grid"), "ddim", 1.0)
+    assert law_distance(points, weights, BUMPS) < 0.02
+
+
 def error_order():
     steps = [8, 16, 32, 64]
     x = RING.sample(16, 1, alpha_bar=0.01)
@@ -317,6 +379,43 @@ def multistep():
     assert (integrate(parabola) - in_use).abs().max() > 1e-3
 
 
+def karras_levels():
+    high, low, n, rho = 157.0, 0.01, 9, 7
+    levels = karras(1 / (1 + high**2), 1 / (1 + low**2), n)
+    for i, step in enumerate(levels):
+        u = (high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+        assert step.alpha_bar_t == pytest.approx(1 / (1 + u**2), rel=1e-9)
+    assert levels[-1].alpha_bar_s == 1 and len(levels) == n
+
+
+def forget():
+    """The chain rule, with the exact reverse step and with one that is invertible."""
+    walls = GaussianMixture([1.0] * 4, [[-2.0], [6.0], [14.0], [22.0]], [1.0] * 4)
+    noise_grid, grid = (torch.linspace(a, b, n, dtype=torch.float64) for a, b, n in ((-9, 9, 401), (-20, 40, 1201)))
+    for a_t in (0.0047, 0.0082):
+        p = contraction.start(walls, a_t, noise_grid)
+        for a_s in (0.03, 0.5):
+            after = contraction.by_exact_steps(walls, p, a_t, a_s, grid).divergence
+            close(p.divergence, after + contraction.forgotten(walls, p, a_t, a_s, grid), 1e-8)
+            assert after < 0.75 * p.divergence  # the noise shrinks it
+            flow = contraction.by_flow(walls, p, a_t, a_s).divergence
+            assert flow == pytest.approx(p.divergence, rel=1e-3)  # the flow does not
+        assert after > 0.1 * p.divergence  # and it is not forgotten
+
+
+def fisher():
+    """The rate of fall over a short exact step, against half the mean squared distance of the scores."""
+    walls = GaussianMixture([1.0] * 4, [[-2.0], [6.0], [14.0], [22.0]], [1.0] * 4)
+    grid = torch.linspace(-9, 9, 3001, dtype=torch.float64)
+    a, step = 0.0082, 2e-3  # beta dt = -d log alpha_bar
+    p = contraction.start(walls, a, grid)
+    after = contraction.by_exact_steps(walls, p, a, a * exp(step), grid).divergence
+    scores = -grid - walls.score(grid[:, None], a)[:, 0]  # of the standard normal, and of the mixture
+    rate = 0.5 * (p.weights * scores.square()).sum().item()
+    assert (p.divergence - after) / step == pytest.approx(rate, rel=0.02)
+    assert rate > 0.05
+
+
 def leak():
     """Telling two pictures apart in x_T: the share of right answers is Phi(d' / 2)."""
     a, n, dimension = 0.0047, 4000, 1024
@@ -342,6 +441,7 @@ CHECKS = {
     "eq-marginal": marginal,
     "eq-loss": loss,
     "eq-reverse": reverse,
+    "eq-square": square,
     "eq-posterior": posterior,
     "eq-ddpm": ddpm,
     "eq-total-variance": total_variance,
@@ -356,12 +456,17 @@ CHECKS = {
     "eq-exponential": exponential,
     "eq-ddim-euler": ddim_euler,
     "eq-semilinear": semilinear,
+    "eq-vp": vp,
+    "eq-reverse-sde": reverse_sde,
     "eq-order": error_order,
     "eq-heun": heun,
     "eq-2m": two_m,
     "eq-multistep": multistep,
+    "eq-karras": karras_levels,
     "eq-leak": leak,
     "eq-v": v,
+    "eq-forget": forget,
+    "eq-fisher": fisher,
 }
 
 
