@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from .errors import allowed, is_finite
+from .errors import allowed, check_choice, is_finite
 from .samplers import Moment
 from .schedules import ZeroTerminalSNRError
 
@@ -24,9 +24,10 @@ from .schedules import ZeroTerminalSNRError
 
 
 def classifier_free(eps_uncond: Tensor, eps_cond: Tensor, guidance_scale: float) -> Tensor:
-    """eps_uncond + s (eps_cond - eps_uncond)    (Ho and Salimans 2022, eq. 6, with s = w + 1).
+    """eps_uncond + s (eps_cond - eps_uncond)    (Ho and Salimans 2022, with s = w + 1; equation number not opened).
 
-    At s = 1 eps_cond itself, without rounding. Raises ValueError for a non-finite scale or unequal shapes.
+    Opened: diffusers' `ClassifierFreeGuidance`, with which the chapter compares. At s = 1 eps_cond itself, without
+    rounding. Raises ValueError for a non-finite scale or unequal shapes.
     """
     _check(eps_uncond, eps_cond=eps_cond)
     s = _finite("guidance_scale", guidance_scale)
@@ -36,6 +37,7 @@ def classifier_free(eps_uncond: Tensor, eps_cond: Tensor, guidance_scale: float)
 def classifier(eps: Tensor, grad_log_prob: Tensor, alpha_bar_t: float, scale: float) -> Tensor:
     """eps - sqrt(1 - alpha_bar_t) scale grad log p(y | x_t)    (Dhariwal and Nichol 2021, algorithm 2).
 
+    Opened: the authors' code, `condition_score` in guided_diffusion/gaussian_diffusion.py; not the paper's page.
     grad_log_prob is the gradient of the noisy classifier's log-probability with respect to x_t.
     """
     _check(eps, grad_log_prob=grad_log_prob)
@@ -117,8 +119,10 @@ def perpendicular_negative(
     """eps_uncond + s (d_pos - w d_perp), d_perp the part of d_neg at right angles to d_pos    (Perp-Neg).
 
     d_pos = eps_pos - eps_uncond and d_neg = eps_neg - eps_uncond (Armandpour et al. 2023, section 4; the form is
-    that of the authors' code). What the negative shares with the positive is left alone, so a negative equal
-    to the positive is plain guidance.
+    that of the authors' code; the section's number was not opened). A negative equal to the positive is plain
+    guidance. A part that prompt and negative share, b in a + b and b + c at right angles, is pushed with weight
+    s (1 - w (1 - k)), k = |b|^2 / (|a|^2 + |b|^2), and a with s (1 + w k): only the push along the whole of
+    d_pos is left alone, not each of its parts.
     """
     _check(eps_uncond, eps_pos=eps_pos, eps_neg=eps_neg)
     s, w = _finite("guidance_scale", guidance_scale), _finite("neg_weight", neg_weight)
@@ -127,11 +131,14 @@ def perpendicular_negative(
 
 
 def rescaled(eps_guided: Tensor, eps_cond: Tensor, phi: float) -> Tensor:
-    """Guidance rescale: give the guided prediction back the spread of the conditional one (Lin et al. 2024, section 3.4).
+    """Guidance rescale: give the guided prediction back the spread of the conditional one (Lin et al. 2024).
 
     phi ((std(eps_cond) / std(eps_guided)) eps_guided) + (1 - phi) eps_guided
 
-    A picture's standard deviation is taken over all but its first axis. phi in [0, 1]: 0 changes nothing.
+    Opened: diffusers' `rescale_noise_cfg`, which names the paper's section 3.4; not the paper. The paper's network
+    predicts v, so there it is v that is rescaled: the function takes any pair of predictions of one kind. It is not
+    affine in them, so what it acts on matters (see `Rescaled`). A picture's standard deviation is taken over all
+    but its first axis. phi in [0, 1]: 0 changes nothing.
     """
     _check(eps_guided, eps_cond=eps_cond)
     if not 0 <= _finite("phi", phi) <= 1:
@@ -422,18 +429,34 @@ class ScheduledScale:
 
 @dataclass(frozen=True)
 class Rescaled(_EveryStep):
-    """`classifier_free`, then `rescaled`."""
+    """`classifier_free`, then `rescaled`, of the noise or of what it implies.
+
+    of: whose spread is given back. "eps" is what diffusers does with a network that predicts the noise; "v" is
+    the paper's, whose networks predict v; "x0" is the predicted picture's. The three differ: x_t dominates eps
+    at high noise levels, so there a guided eps has hardly more spread than a conditional one, and a guided v or
+    x0 has several times as much. With "v" and "x0" no step may be at alpha_bar = 0.
+    """
 
     scale: float
     phi: float = 0.7
+    of: str = "eps"
     branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
 
     def __post_init__(self):
         _finite("scale", self.scale)
+        check_choice("of", self.of, ("eps", "v", "x0"))
 
     def __call__(self, predictions, moment: Moment) -> Tensor:
-        guided = classifier_free(predictions[UNCOND], predictions[COND], self.scale)
-        return rescaled(guided, predictions[COND], self.phi)
+        cond = predictions[COND]
+        guided = classifier_free(predictions[UNCOND], cond, self.scale)
+        if self.of == "eps":
+            return rescaled(guided, cond, self.phi)
+        signal, noise, x_t = sqrt(moment.alpha_bar), sqrt(1 - moment.alpha_bar), predictions.x_t
+        if self.of == "v":
+            v = rescaled((guided - noise * x_t) / signal, (cond - noise * x_t) / signal, self.phi)
+            return signal * v + noise * x_t
+        x0 = rescaled((x_t - noise * guided) / signal, (x_t - noise * cond) / signal, self.phi)
+        return (x_t - signal * x0) / noise
 
 
 @dataclass(frozen=True)

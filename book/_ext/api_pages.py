@@ -7,14 +7,15 @@ Reading by `ast` needs neither torch nor the package's other dependencies, so th
     :skip: cli
     ```
 
-A docstring is plain text: paragraphs, `code` between backticks, lines that start with "- ", and indented
-blocks, which are shown as they are.
+A docstring is plain text: paragraphs, `code` between backticks, lines that start with "- ", tables of lines that start
+with "|", and indented blocks, which are shown as they are.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from textwrap import dedent
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -128,7 +130,9 @@ def body(doc: str) -> list[nodes.Node]:
             made.append(nodes.literal_block(text, text, language="none"))
             continue
         hang = next((i for i, line in enumerate(lines) if i and line.startswith("    ")), None)
-        if lines[0].lstrip().startswith(("- ", "* ")):
+        if len(lines) > 2 and all(line.strip().startswith("|") for line in lines):
+            made.append(table([line.strip() for line in lines]))
+        elif lines[0].lstrip().startswith(("- ", "* ")):
             made.append(bullets(lines))
         elif (
             hang
@@ -141,6 +145,18 @@ def body(doc: str) -> list[nodes.Node]:
         else:
             made.append(paragraph(" ".join(line.strip() for line in lines)))
     return made
+
+
+def table(lines: list[str]) -> nodes.table:
+    """A table of a docstring: a line of heads, a line of dashes, and the rows, their cells between bars."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in rows[0]), cols=len(rows[0]))
+    head, *others = [
+        nodes.row("", *(nodes.entry("", paragraph(cell) if cell else nodes.paragraph()) for cell in row))
+        for row in rows
+    ]
+    group += [nodes.thead("", head), nodes.tbody("", *others)]
+    return nodes.table("", group)
 
 
 def bullets(lines: list[str]) -> nodes.bullet_list:
@@ -171,10 +187,15 @@ class Api(SphinxDirective):
         package = ROOT / self.arguments[0]
         first, skip = (tuple(self.options.get(name, "").split()) for name in ("first", "skip"))
         made = []
-        for name, path in modules(package, first, skip):
+        found = modules(package, first, skip)
+        trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in found}
+        # A type's name that two modules have would lead to either: it stays a word.
+        names = Counter(entry.name for tree in trees.values() for entry in entries(tree))
+        for name, path in found:
             self.env.note_dependency(str(path))
-            tree = ast.parse(path.read_text(encoding="utf-8"))
+            tree = trees[name]
             public = entries(tree)
+            self.twice = {n for n, count in names.items() if count > 1}
             if not public:
                 continue
             section = nodes.section(ids=[f"module-{name.replace('.', '-')}"], names=[name])
@@ -194,6 +215,9 @@ class Api(SphinxDirective):
         holder = nodes.Element()
         self.state.nested_parse(StringList([*lines, "```"], self.get_source_info()[0]), 0, holder)
         made = list(holder.children)
+        for reference in list(holder.findall(pending_xref)):
+            if reference["reftarget"].rpartition(".")[2] in self.twice:
+                reference.parent.replace(reference, reference.children)
         content = next(node for node in made if node.tagname == "desc").children[-1]
         content += body(entry.doc)
         for member in entry.members:

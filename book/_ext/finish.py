@@ -34,6 +34,9 @@ FOLDERS = (
     "locales",
     "sphinx-design.min.css",
 )
+_SYMBOL_HEAD = re.compile(
+    r'<th class="head[^"]*"><p><span class="math">(?:(?!</th>).)*</span></p></th>', re.S
+)
 VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 
 
@@ -79,7 +82,7 @@ def tall(html: str) -> float:
         r'<details class="dt-code.*?</div>\s*</details>|<pre>.*?</pre>|<math.*?</math>', "", html, flags=re.S
     )
     folds = 38 * html.count("<summary")
-    sizes = re.findall(r'<img[^>]*\bwidth="(\d+)" height="(\d+)"', html)
+    sizes = re.findall(r'<img(?! class="only-dark)[^>]*\bwidth="(\d+)" height="(\d+)"', html)
     drawn = sum(min(1.0, 620 / int(w)) * int(h) + 60 for w, h in sizes if int(w))
     blocks = len(re.findall(r"<(?:p|li|h[1-6]|tr|div class=\"math)\b", seen))
     text = len(re.sub(r"<[^>]+>", "", seen))
@@ -106,6 +109,12 @@ def with_heights(html: str) -> str:
     return "".join([*parts, html[at:]])
 
 
+def named_symbol(found: re.Match) -> str:
+    """A head of a table that is a symbol alone has the symbol's letters as its name."""
+    letters = re.sub(r"<[^>]+>", "", re.search(r"<math.*?</math>", found[0], re.S)[0]).strip()
+    return found[0].replace("<math ", f'<math aria-label="{letters}" ', 1)
+
+
 def named(html: str) -> str:
     """Names and roles that speech and eyes agree on: the theme's frame, empty heads of tables, the bibliography."""
     html = html.replace(
@@ -113,6 +122,7 @@ def named(html: str) -> str:
     )
     html = re.sub(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"', r"\1", html)
     html = re.sub(r'<th class="head[^"]*">\s*(?:<p>\s*</p>)?\s*</th>', "<td></td>", html)
+    html = _SYMBOL_HEAD.sub(named_symbol, html)
     return html.replace(' role="doc-biblioentry"', "").replace(' role="doc-backlink"', "")
 
 

@@ -84,7 +84,7 @@ FORMULA = (
     "KaTeX_Math-Italic.woff2",
 )  # on the first screen where there is mathematics
 
-# Stand-ins: (family, fonts of readers' systems, width of ours by theirs, our ascent, our descent).
+# Stand-ins: (family, fonts of readers' systems, width of ours by theirs, our ascent, our descent, style).
 # Widths are averages over English text, heights parts of an em; from @capsizecss/metrics 4.3.0, and for DejaVu, which
 # it does not list, measured in the same way from its file.
 STANDINS = (
@@ -92,16 +92,23 @@ STANDINS = (
     ("Source Serif", ("Noto Serif",), 0.479 / 0.481, 1.036, 0.335),
     ("Source Serif", ("Times New Roman", "Liberation Serif"), 0.479 / 0.4063, 1.036, 0.335),
     ("Source Serif", ("DejaVu Serif",), 0.4719 / 0.5075, 1.036, 0.335),
+    ("Source Serif", ("Georgia Italic",), 0.441 / 0.4546, 1.036, 0.335, "italic"),
+    ("Source Serif", ("Noto Serif Italic",), 0.441 / 0.469, 1.036, 0.335, "italic"),
+    (
+        "Source Serif",
+        ("Times New Roman Italic", "Liberation Serif Italic"),
+        0.441 / 0.4082,
+        1.036,
+        0.335,
+        "italic",
+    ),
+    ("Source Serif", ("DejaVu Serif Italic",), 0.432 / 0.5075, 1.036, 0.335, "italic"),
     ("Inter", ("Arial", "Liberation Sans"), 0.4775 / 0.4458, 0.9688, 0.2412),
     ("Inter", ("Roboto",), 0.4775 / 0.4448, 0.9688, 0.2412),
     ("Inter", ("DejaVu Sans",), 0.4693 / 0.5022, 0.9688, 0.2412),
     ("JetBrains Mono", ("Courier New", "Liberation Mono"), 1.0, 1.02, 0.3),
     ("JetBrains Mono", ("DejaVu Sans Mono",), 0.6 / 0.6021, 1.02, 0.3),
 )
-
-
-def standin_names(family: str) -> list[str]:
-    return [f"{family} like {fonts[0]}" for name, fonts, *_ in STANDINS if name == family]
 
 
 def letters(page: str) -> set[str]:
@@ -217,10 +224,12 @@ def face_rule(
 
 def standin_rules() -> str:
     rules = ""
-    for family, fonts, width, ascent, descent in STANDINS:
+    for family, fonts, width, ascent, descent, *style in STANDINS:
+        roman = fonts[0].removesuffix(" Italic")
         sources = ", ".join(f'local("{font}")' for font in fonts)
         rules += (
-            f'@font-face {{ font-family: "{family} like {fonts[0]}"; src: {sources}; size-adjust: {width:.2%}; '
+            f'@font-face {{ font-family: "{family} like {roman}"; font-style: {style[0] if style else "normal"}; '
+            f"src: {sources}; size-adjust: {width:.2%}; "
             f"ascent-override: {ascent / width:.2%}; descent-override: {descent / width:.2%}; line-gap-override: 0%; }}\n"
         )
     return rules

@@ -2,9 +2,11 @@
 
 families      one row a pipeline class: what it is made of, and how it is sampled
 sources       where the files are, and what is wrong with them
+checks        what their small files may say
 build         from files to a model; `wrap` for a pipeline that is loaded already
 adapters      denoisers for our samplers
 pipelines     models whose pipeline runs its own loop
+guided        guidance rules in such a loop
 """
 
 from .._faces import face

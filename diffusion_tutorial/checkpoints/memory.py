@@ -40,11 +40,13 @@ class Tensors:
 class MemoryEstimate:
     """The memory that a checkpoint's weights take in a dtype, and room to work in.
 
-    components: name -> bytes. working: bytes for the largest tensors of one picture.
+    components: name -> bytes. working: bytes for the largest tensors of one picture, the last maps of `decoder`.
+    decoder: the component that they belong to. Where it is none of the components, whose maps they are is not known.
     """
 
     components: Mapping[str, int]
     working: int
+    decoder: str | None = "vae"
 
     @property
     def whole(self) -> int:
@@ -53,8 +55,15 @@ class MemoryEstimate:
 
     @property
     def offloaded(self) -> int:
-        """Bytes on the device with one component there at a time."""
-        return max(self.components.values(), default=0) + self.working
+        """Bytes on the device with one component there at a time: the largest, or the decoder with its maps.
+
+        The maps are made when the denoiser and the text encoders have left the device. Without a decoder among the
+        components they are added to the largest, which is on the safe side.
+        """
+        largest = max(self.components.values(), default=0)
+        if self.decoder not in self.components:
+            return largest + self.working
+        return max(largest, self.components[self.decoder] + self.working)
 
     def __str__(self) -> str:
         largest = sorted(self.components.items(), key=lambda item: -item[1])
@@ -65,6 +74,11 @@ class MemoryEstimate:
 def gigabytes(size: float) -> str:
     """Bytes for people: "5.1 GB", of 10^9."""
     return f"{size / 1e9:.1f} GB"
+
+
+def card_bytes(size: float) -> int:
+    """The bytes of a card that is sold with so many "GB": its makers count 2^30 of them to one, 7% more than 10^9."""
+    return int(size * 2**30)
 
 
 def read_header(file: Path) -> dict:
@@ -138,6 +152,7 @@ def place(
     offload: bool | None,
     free: Mapping[str, int | None],
     float32: Iterable[str] = (),
+    decoder: str | None = "vae",
 ) -> str:
     """WHOLE or OFFLOAD: how the model goes onto the device.
 
@@ -147,13 +162,14 @@ def place(
         offload: True or False to decide, None to do as memory allows.
         free: device type -> free bytes, with the device's own and "cpu".
         float32: components that are in float32 whatever the dtype.
+        decoder: the component that needs the room to work in; see `MemoryEstimate`.
 
     Raises CheckpointError, with what would fit, if it does not go.
     """
 
     def estimate(dtype: torch.dtype) -> MemoryEstimate:
         parts = {n: t.bytes(torch.float32 if n in float32 else dtype) for n, t in tensors.items()}
-        return MemoryEstimate(parts, working[dtype])
+        return MemoryEstimate(parts, working[dtype], decoder)
 
     def fits(size: int, where: str) -> bool:
         return free.get(where) is None or size <= free[where]

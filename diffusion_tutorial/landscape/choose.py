@@ -99,8 +99,8 @@ def choices(
     text, edit = "text to image", "editing"
     by_board("the best liked picture, as a service", text, "first in blind pairs", service)
     by_board("edit a picture, as a service", edit, "first in blind pairs of edits", service)
-    by_board("the best liked picture, from weights that you hold", text, "first in blind pairs", hold)
-    by_board("the same, and you may earn money with it", text, "first in blind pairs", sell)
+    by_board("the best liked picture, with weights you hold", text, "first in blind pairs", hold)
+    by_board("the same, for business", text, "first in blind pairs", sell)
     for card in (16, 8):
         by_board(
             f"the same on a card of {card} GB",
@@ -109,13 +109,13 @@ def choices(
             lambda s, card=card: sell(s) and fits(s, counted, card),
         )
     by_board(
-        "edit a picture, with weights that you hold, for money",
+        "edit a picture, with weights you hold, for business",
         edit,
         "first in blind pairs of edits",
         lambda s: sell(s) and s["edits"].value == "yes",
     )
     by_number(
-        "long text in the picture, from weights that you hold, for money",
+        "long text in the picture, with weights you hold, for business",
         "highest on LongText-Bench",
         [
             (
@@ -129,7 +129,7 @@ def choices(
         ],
     )
     by_number(
-        "negative prompts and a scale that act, for money",
+        "negative prompts and a scale that act, for business",
         "newest that takes both",
         [
             (-s.released[0], s, f"since {s.released[1]}")
@@ -138,7 +138,7 @@ def choices(
         ],
     )
     by_number(
-        "many pictures for little work, for money",
+        "many pictures for little work, for business",
         f"least work a pixel, of those that make {LARGE} px or more",
         [
             (found["flops_image"] / found["pixels"], systems[name], f"{work(found):.0f} MFLOP a pixel")
@@ -198,15 +198,15 @@ def read_on(system: System) -> str:
 
 
 def as_rows(found: Iterable[Choice], counted: Mapping[str, dict]) -> list[tuple[str, ...]]:
-    """(task, model, by what, licence class, memory, as of) for each choice, in words."""
+    """(task, model, licence class, memory, as of, by what) for each choice, in words."""
     return [
         (
             choice.task,
             " | ".join(system.name for system in choice.systems),
-            f"{choice.rule}: {', '.join(choice.values)}",
             " | ".join(licence_class(system) for system in choice.systems),
             " | ".join(memory(system, counted)[1] for system in choice.systems),
             choice.as_of,
+            f"{choice.rule}: {', '.join(choice.values)}",
         )
         for choice in found
     ]

@@ -23,7 +23,13 @@ LETTER = 0.082  # inches that a letter of TEXT points takes, on the average
 
 
 def _mark(axes, system: System, x: float, y: float) -> None:
-    look = {"ms": 6.5, "mew": 1.3, "color": COLOURS[system.family], "markerfacecoloralt": "white", "zorder": 3}
+    look = {
+        "ms": 6.5,
+        "mew": 1.3,
+        "color": COLOURS[system.family],
+        "markerfacecoloralt": "white",
+        "zorder": 3,
+    }
     axes.plot(x, y, ls="", **look, **WEIGHTS[system["weights"].value])
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
+from ..checkpoints import memory
 from ..checkpoints.memory import Tensors
-from ..errors import check_choice
+from ..errors import CheckpointError, check_choice
 from ..results import read
 from .count import component
 
@@ -39,3 +42,42 @@ def published(name: str) -> tuple[dict[str, Tensors], list[str]]:
             kept = config["num_layers"] * config["d_ff"] * config["d_model"]
         tensors[part] = Tensors(parameters, kept)
     return tensors, found["missing"]
+
+
+def decoder(name: str) -> str | None:
+    """The part that turns latents into pixels, or None where it was not counted or there is none."""
+    return next((part for part in published(name)[0] if part.startswith("vae-")), None)
+
+
+def float32_parts(name: str) -> tuple[str, ...]:
+    """Parts that are in float32 where float16 is asked for: the autoencoder of Stable Diffusion XL's class.
+
+    Its decoder overflows in float16. diffusers' pipeline of that class turns it into float32 where its config has
+    `force_upcast`, the class's default; `load` keeps it in float32 from the start.
+    """
+    kind, part = PUBLISHED[check_choice("name", name, PUBLISHED)][0], decoder(name)
+    return (part,) if kind == "StableDiffusionXLPipeline" and part else ()
+
+
+def room(name: str) -> dict[torch.dtype, int]:
+    """dtype -> bytes for the decoder's widest maps of one picture at the published size."""
+    side = PUBLISHED[check_choice("name", name, PUBLISHED)][2]
+    kinds = {kind: kind for kind in (torch.float32, torch.float16, torch.bfloat16)}
+    if float32_parts(name):
+        kinds[torch.float16] = torch.float32
+    return {kind: memory.working_bytes(side, side, 256, held) for kind, held in kinds.items()}
+
+
+def place(name: str, card: int, host: int, dtype: torch.dtype) -> str:
+    """How a published checkpoint goes onto a CUDA card: "whole", "offload", or "no" where it does not.
+
+    card, host: free bytes of the card and of main memory.
+    """
+    held = float32_parts(name) if dtype == torch.float16 else ()
+    try:
+        return memory.place(
+            repr(name), published(name)[0], room(name), torch.device("cuda"), dtype, None,
+            {"cuda": card, "cpu": host}, held, decoder(name),
+        )  # fmt: skip
+    except CheckpointError:
+        return "no"

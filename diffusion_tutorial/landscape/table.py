@@ -224,7 +224,10 @@ def one_as_text(system: System, found: dict | None) -> str:
             lines.append(f"    note: {fact.note}")
     if system.licence:
         condition = f", {system.licence.condition}" if system.licence.condition else ""
-        lines += [f"commercial use: {system.commercial}{condition}", f"    {system.licence.fact.provenance()}"]
+        lines += [
+            f"commercial use: {system.commercial}{condition}",
+            f"    {system.licence.fact.provenance()}",
+        ]
         if system.licence.fact.excerpt:
             lines.append(f"    “{system.licence.fact.excerpt}”")
     if system.reported:

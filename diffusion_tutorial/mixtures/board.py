@@ -34,7 +34,7 @@ Eps = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
-class Guided:
+class GuidedPlane:
     """A denoiser in the plane under a guidance rule: each branch is the exact prediction of a mixture."""
 
     rule: Rule
@@ -98,9 +98,9 @@ class Board:
         """(B,) p(text | x_t), the share of the text's blobs in what x_t could have come from."""
         return self.whole.responsibilities(x, alpha_bar)[:, self.named(text)].sum(1)
 
-    def denoiser(self, rule: Rule, positive: str, negative: str) -> Guided:
+    def denoiser(self, rule: Rule, positive: str, negative: str) -> GuidedPlane:
         """The denoiser of a rule, for `walk` over levels."""
-        return Guided(rule, {UNCOND: self.whole, COND: self.prompt(positive), NEG: self.prompt(negative)})
+        return GuidedPlane(rule, {UNCOND: self.whole, COND: self.prompt(positive), NEG: self.prompt(negative)})
 
     def exact(self, positive: str, negative: str) -> Eps:
         """eps(x_t, alpha_bar) of p(x | positive and not negative)."""

@@ -1,6 +1,6 @@
 """The noisy classifier: reads the attributes off a noised latent, and gives the gradient that guides a sampler.
 
-p(y | x_t) at every noise level, one head an attribute (Dhariwal and Nichol 2021, section 4). A second classifier,
+p(y | x_t) at every noise level, one head an attribute (Dhariwal and Nichol 2021). A second classifier,
 "clean", is the same network trained on latents without noise: the one that must *not* be used to guide.
 """
 

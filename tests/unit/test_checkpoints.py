@@ -1017,6 +1017,21 @@ TENSORS = {"transformer": memory.Tensors(2 * GB), "text_encoder": memory.Tensors
 WORKING = {torch.float32: 4 * GB, torch.float16: 2 * GB, torch.bfloat16: 2 * GB}
 
 
+def test_offloaded_the_decoder_works_alone():
+    """Its maps do not stand beside the largest component, which has left the card by then."""
+    tensors = TENSORS | {"vae": memory.Tensors(GB // 2)}  # 4, 10 and 1 GB in float16, and 2 GB to work in
+    for free, expected in ((17, memory.WHOLE), (16, memory.OFFLOAD), (10, memory.OFFLOAD)):
+        where = {"cuda": free * GB, "cpu": 64 * GB}
+        got = memory.place("x", tensors, WORKING, torch.device("cuda"), torch.float16, None, where)
+        assert got == expected, free
+    with pytest.raises(CheckpointError, match=r"one component at a time: 10.0 GB on the card"):
+        memory.place(
+            "x", tensors, WORKING, torch.device("cuda"), torch.float16, None, {"cuda": 9 * GB, "cpu": 64 * GB}
+        )
+    assert memory.MemoryEstimate({"unet": 3, "vae": 1}, 5).offloaded == 6  # and where the decoder needs most
+    assert memory.MemoryEstimate({"unet": 3}, 5).offloaded == 8  # no decoder known: on the safe side
+
+
 def placed(device="cuda", dtype=torch.float16, offload=None, **free):
     free = {name: size * GB for name, size in {"cpu": 64, **free}.items()}
     return memory.place("'big'", TENSORS, WORKING, torch.device(device), dtype, offload, free)
@@ -1067,6 +1082,10 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(original, monk
     refused(original, "'tiny' needs .*what would fit")
     with pytest.raises(CheckpointError, match="offload is 'yes'; allowed: True, False or None"):
         load(original, device="cpu", offload="yes")
+
+
+def test_a_card_of_24_gb_has_24_gib():
+    assert memory.card_bytes(24) == 25_769_803_776 and memory.gigabytes(memory.card_bytes(24)) == "25.8 GB"
 
 
 def test_free_memory_is_known_here():

@@ -17,10 +17,13 @@ from diffusion_tutorial.mixtures import (
     GaussianMixture,
     GuidedMixture,
     TiltedMixture,
+    law,
+    law_distance,
     noise_to_data,
     reverse_density,
     reverse_gaussian,
 )
+from diffusion_tutorial.mixtures import predictor_corrector as walk_with_corrector
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.samplers import Moment, ddim_step, ddpm_step
 
@@ -212,6 +215,7 @@ def predictor_corrector():
 
 
 def rescale():
+    """Of any prediction; and the rule, of v, against v written out from eps and the state."""
     guided = g.classifier_free(E0, EC, 8.0)
     spread = lambda e: torch.stack([row.std() for row in e])[:, None, None, None]  # noqa: E731
     for phi in (0.0, 0.7, 1.0):
@@ -219,6 +223,15 @@ def rescale():
         close(g.rescaled(guided, EC, phi), expected, 1e-9)
     state = Predictions({"uncond": E0, "cond": EC}, GRAD)
     close(g.Rescaled(8.0, 0.7)(state, Moment(0, 1, 1, 0.5)), g.rescaled(guided, EC, 0.7), 1e-9)
+    for a in LEVELS:
+        v0, vc = ((e - sqrt(1 - a) * GRAD) / sqrt(a) for e in (E0, EC))
+        x0 = (GRAD - sqrt(1 - a) * EC) / sqrt(a)
+        close(vc, sqrt(a) * EC - sqrt(1 - a) * x0, 1e-9)
+        v = v0 + 8.0 * (vc - v0)
+        v = 0.7 * spread(vc) / spread(v) * v + 0.3 * v
+        ours = g.Rescaled(8.0, 0.7, of="v")(state, Moment(0, 1, 1, a))
+        close(ours, sqrt(a) * v + sqrt(1 - a) * GRAD, 1e-9)
+        assert (ours - g.Rescaled(8.0, 0.7)(state, Moment(0, 1, 1, a))).abs().max() > 1e-3
 
 
 def project():
@@ -257,6 +270,35 @@ CHECKS = {
     "eq-guide-rescale": rescale,
     "eq-guide-project": project,
 }
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Claims that an earlier text had wrong
+
+
+APART = GaussianMixture([0.5, 0.25, 0.25], [[-1.5], [-0.3], [1.8]], [0.01] * 3, labels=[0, 1, 1])
+
+
+def test_guidance_empties_half_of_a_class_that_touches_no_other():
+    """Well separated classes do not make the tilted density, the class and the guided result the same."""
+    guided, tilted, itself = GuidedMixture(APART, 1, 4.0), TiltedMixture(APART, 1, 4.0), APART.conditional(1)
+    u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    assert (itself.quantile(u) - tilted.quantile(u)).abs().mean() < 1e-6
+    for sampler, most in (("ddim", 0.01), ("ddpm", 0.15)):
+        for steps in (60, 120):  # no matter of the number of steps
+            x, w = law(guided, noise_to_data(steps), sampler, reach=5.0)
+            assert w[x < 0.75].sum() / w.sum() < most and law_distance(x, w, tilted) > 0.5
+    x, w = law(itself, noise_to_data(60), "ddim", reach=5.0)
+    assert abs(w[x < 0.75].sum() / w.sum() - 0.5) < 0.01
+
+
+def test_langevin_steps_do_not_mix_across_a_gap():
+    guided = GuidedMixture(APART, 1, 4.0)
+    x = walk_with_corrector(
+        guided, gaussian((1000, 1), seed=50).double(), noise_to_data(60), corrections=20, corrector_scale=4.0,
+        step=0.3, seed=60,
+    )  # fmt: skip
+    assert (x < 0.75).double().mean() < 0.42  # the tilted density has a half there
 
 
 def test_every_labelled_equation_has_its_check():

@@ -4,12 +4,16 @@ Each check writes the equation out anew, away from the package's own formula, an
 finite differences of a density, or with where samples land.
 """
 
+import ast
+import inspect
+import textwrap
 from math import sqrt
 from pathlib import Path
 
 import labels
 import pytest
 import torch
+from diffusers import QwenImagePipeline
 
 from diffusion_tutorial import guidance as g
 from diffusion_tutorial.mixtures import Board, GaussianMixture
@@ -151,6 +155,54 @@ def perpendicular():
             close(g.perpendicular_negative(E0, EP, EN, s, w), torch.stack(rows))
 
 
+def perpendicular_shared():
+    """On three orthogonal pushes, whatever their lengths; and on the board, where pushes of colour and shape are at right
+    angles point by point. The old text had weight s for the shared one, which holds at kappa = 1 alone."""
+    axes = torch.linalg.qr(gaussian((60, 3), 16).double())[0].T.reshape(3, 1, 4, 5, 3)
+    origin = E0[:1]
+    for lengths in ((1.0, 1.0, 1.0), (2.0, 1.0, 0.7), (0.5, 1.5, 2.0), (0.0, 1.0, 1.0)):
+        d_a, d_b, d_c = (length * axis for length, axis in zip(lengths, axes))
+        k = lengths[1] ** 2 / (lengths[0] ** 2 + lengths[1] ** 2)
+        for s, w in ((4.0, 1.0), (2.0, 0.5), (7.5, 1.5)):
+            ours = g.perpendicular_negative(origin, origin + d_a + d_b, origin + d_b + d_c, s, w)
+            expected = origin + s * (1 + w * k) * d_a + s * (1 - w * (1 - k)) * d_b - s * w * d_c
+            close(ours, expected, 1e-9)
+            full = origin + s * (1 + w * k) * d_a + s * d_b - s * w * d_c
+            assert ((ours - full).abs().max() < 1e-9) == (k == 1)
+    e_0 = BOARD.whole.eps(X, LEVEL)
+    d_a, d_b = (BOARD.prompt(t).eps(X, LEVEL) - e_0 for t in ("sphere", "red"))
+    k = d_b.square().sum(1, keepdim=True) / (d_a.square() + d_b.square()).sum(1, keepdim=True)
+    e_p, e_n = (BOARD.prompt(t).eps(X, LEVEL) for t in ("red sphere", "red"))
+    close(g.perpendicular_negative(e_0, e_p, e_n, 4.0), e_0 + 4 * (1 + k) * d_a + 4 * k * d_b, 1e-7)
+
+
+def normed():
+    """The lines of diffusers' Qwen-Image pipeline, run as they stand there."""
+    lines = _lines_of(QwenImagePipeline, ("comb_pred", "cond_norm", "noise_norm", "noise_pred"))
+    for s in (1.5, 4.0):
+        names = {"torch": torch, "noise_pred": EP, "neg_noise_pred": EN, "true_cfg_scale": s}
+        exec(lines, names)
+        used = EN + s * (EP - EN)
+        expected = EP.norm(dim=-1, keepdim=True) / used.norm(dim=-1, keepdim=True) * used
+        close(names["noise_pred"], expected)
+        assert (expected - used).abs().max() > 0.1  # so it is not the formula in use
+        close(expected.norm(dim=-1), EP.norm(dim=-1))
+
+
+def _lines_of(pipeline, targets):
+    """The assignments to `targets` where guidance is computed: those of the block that assigns the first of them."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(pipeline.__call__)))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and any(
+            isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == targets[0] for n in body
+        ):
+            kept = [n for n in body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) in targets]
+            assert [ast.unparse(n.targets[0]) for n in kept] == list(targets)
+            return "\n".join(map(ast.unparse, kept))
+    raise AssertionError(f"{pipeline.__name__} assigns no {targets[0]}")
+
+
 def weighted():
     for s in SCALES:
         for w in (0.0, 0.3, 1.0, 2.0):
@@ -176,8 +228,10 @@ CHECKS = {
     "eq-neg-not": negation,
     "eq-neg-shared": shared,
     "eq-neg-perp": perpendicular,
+    "eq-neg-perp-shared": perpendicular_shared,
     "eq-neg-weighted": weighted,
     "eq-neg-several": several,
+    "eq-neg-norm": normed,
 }
 
 
@@ -188,3 +242,28 @@ def test_every_labelled_equation_has_its_check():
 @pytest.mark.parametrize("label", CHECKS)
 def test_equation(label):
     CHECKS[label]()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# A claim that an earlier text had wrong
+
+
+def test_plain_guidance_passes_its_blobs_and_still_climbs_a_density():
+    """The ceiling bounds the ratio, not the push: "a negative can overshoot where plain guidance cannot" is false."""
+    means = []
+    for s in (1.0, 2.0, 7.5, 20.0):
+        points = BOARD.sample(g.ClassifierFree(s), "red", "", 400, 1)
+        means.append(points[:, 0].mean().item())
+    assert abs(means[0] + 1.5) < 0.03 and means[1] < -1.6 and means[2] < -1.85 and means[3] < -2.1
+    assert BOARD.read(points)["outside"] > 0.95
+    # p(x) (p(x|red) / p(x))^s has a finite integral at every scale; a quotient with a narrow negative grows for ever.
+    line = torch.linspace(-60, 60, 241, dtype=torch.float64)
+    plane = torch.cartesian_prod(line, line)
+    p, red = BOARD.whole.log_prob(plane, LEVEL), BOARD.prompt("red").log_prob(plane, LEVEL)
+    for s in (2.0, 20.0):
+        climbed = p + s * (red - p)
+        assert climbed[plane.abs().amax(1) > 30].max() < climbed.max() - 500
+    wide, narrow = GaussianMixture([1.0], [[0.5]], [0.09]), GaussianMixture([1.0], [[-0.5]], [0.06])
+    far = torch.tensor([[5.0], [50.0]], dtype=torch.float64)
+    grows = 3.5 * wide.log_prob(far) - 2.5 * narrow.log_prob(far)
+    assert grows[1] > grows[0] + 100

@@ -41,6 +41,26 @@ def test_rescaled_gives_back_the_spread():
     assert torch.equal(rescaled(C, U, 0.0), C)
 
 
+def test_what_is_rescaled_matters():
+    """v and x0 get the conditional spread back; the same rule on eps leaves them with another one."""
+    moment, a = Moment(3, 10, 500, 0.37), 0.37
+    to = {
+        "eps": lambda eps: eps,
+        "v": lambda eps: (eps - (1 - a) ** 0.5 * X) / a**0.5,
+        "x0": lambda eps: (X - (1 - a) ** 0.5 * eps) / a**0.5,
+    }
+    for of, seen in to.items():
+        made = {kind: seen(Rescaled(8.0, 1.0, of=kind)(PREDICTIONS, moment)) for kind in to}
+        assert torch.allclose(made[of].std((1, 2, 3)), seen(C).std((1, 2, 3)), atol=1e-10)
+        for other in set(to) - {of}:
+            assert (made[other].std((1, 2, 3)) - seen(C).std((1, 2, 3))).abs().max() > 0.02
+    assert torch.allclose(
+        Rescaled(8.0, 0.0, of="v")(PREDICTIONS, moment), ClassifierFree(8.0)(PREDICTIONS, moment), atol=1e-10
+    )
+    with pytest.raises(ValueError, match="of is 'score'; allowed: 'eps', 'v', 'x0'"):
+        Rescaled(8.0, 0.7, of="score")
+
+
 @pytest.mark.parametrize("phi", [-0.1, 1.1, float("nan")])
 def test_rescaled_refuses_other_shares(phi):
     with pytest.raises(ValueError, match="phi"):
