@@ -53,7 +53,6 @@ WALKS = (
     ("a red object", "gaussian", 0.0, "leading"),
     ("a sphere", "gaussian", 0.0, "leading"),
     ("a red object", "marginal", 0.0, "leading"),
-    ("a red object", "gaussian", 1.0, "trailing"),
 )
 ROWS = tuple(
     (*walk, N_SIDE) for walk in WALKS

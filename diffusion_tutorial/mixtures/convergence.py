@@ -48,7 +48,8 @@ def karras(start: float, stop: float, n: int, rho: float = 7.0) -> tuple[Transit
     """
     if n < 1 or not (0 < start < 1 and 0 < stop < 1) or rho <= 0:
         raise ValueError(
-            f"n must be at least 1, start and stop lie in (0, 1), rho be positive; got {n!r}, {start!r}, {stop!r}, {rho!r}"
+            f"(n, start, stop, rho) is ({n!r}, {start!r}, {stop!r}, {rho!r}); allowed: n of 1 or more, start and stop "
+            "in (0, 1), rho above 0"
         )
     high, low = (((1 - a) / a) ** (0.5 / rho) for a in (start, stop))
     roots = torch.linspace(high, low, n, dtype=torch.float64) if n > 1 else torch.tensor([high])

@@ -107,7 +107,9 @@ def square():
     """The logarithm of the product is -(A / 2) (x_s - B / A)^2 up to a constant, on a whole grid of x_s."""
     for a_t, a_s in PAIRS:
         alpha, beta, x_0, x_t = a_t / a_s, 1 - a_t / a_s, 0.8, 0.1
-        logs = -((x_t - sqrt(alpha) * GRID) ** 2) / (2 * beta) - (GRID - sqrt(a_s) * x_0) ** 2 / (2 * (1 - a_s))
+        logs = -((x_t - sqrt(alpha) * GRID) ** 2) / (2 * beta) - (GRID - sqrt(a_s) * x_0) ** 2 / (
+            2 * (1 - a_s)
+        )
         a = alpha / beta + 1 / (1 - a_s)
         b = sqrt(alpha) * x_t / beta + sqrt(a_s) * x_0 / (1 - a_s)
         rest = logs + 0.5 * a * (GRID - b / a) ** 2
@@ -149,7 +151,9 @@ def total_variance():
         close(reverse_gaussian(BUMPS, x_t, a_t, a_s, "matched")[0], mean, 1e-7)
     # "the truth lies between" held for no more than the mean over x_t: a single x_t may exceed "large"
     x_t = BUMPS.at(0.3).quantile((torch.arange(200) + 0.5) / 200)
-    small, large, exact = (reverse_gaussian(BUMPS, x_t, 0.3, 0.5, v)[1] for v in ("small", "large", "matched"))
+    small, large, exact = (
+        reverse_gaussian(BUMPS, x_t, 0.3, 0.5, v)[1] for v in ("small", "large", "matched")
+    )
     assert 0.45 < (exact > large).double().mean() < 0.65 and (exact > small).all()
     assert small[0] < exact.mean() < large[0]
     # the slope 2: a quarter of the squared *relative* error of the variance, which is of order beta
@@ -160,7 +164,9 @@ def total_variance():
         quarter = ((wrong / right - 1) ** 2 / 4).mean().item()
         assert reverse_kl(BUMPS, x_t, 0.3, a_s, "large").mean().item() == pytest.approx(quarter, rel=0.1)
         sizes.append(sqrt(quarter))
-    assert [b / a for a, b in zip(sizes, sizes[1:])] == pytest.approx([2, 2], rel=0.05)  # order beta; beta^2 would be 4
+    assert [b / a for a, b in zip(sizes, sizes[1:])] == pytest.approx(
+        [2, 2], rel=0.05
+    )  # order beta; beta^2 would be 4
 
 
 def kl_chain():
@@ -290,7 +296,11 @@ def vp():
         off.append(abs(NoiseSchedule(betas).alphas_cumprod[-1].log().item() + 10.05))
     assert off[1] < off[0] / 5 and off[2] < off[1] / 5 and off[2] < 0.01
     close(SCHEDULE.betas * 1000, torch.linspace(0.1, 20, 1000, dtype=torch.float64), 1e-9)
-    n, x, beta = 1000, torch.full((20_000, 1), 0.8, dtype=torch.float64), 1.5  # Euler-Maruyama, constant beta, t to 1
+    n, x, beta = (
+        1000,
+        torch.full((20_000, 1), 0.8, dtype=torch.float64),
+        1.5,
+    )  # Euler-Maruyama, constant beta, t to 1
     for k in range(n):
         x = x - 0.5 * beta * x / n + sqrt(beta / n) * gaussian(x.shape, 3, stream=k).double()
     a = exp(-beta)
@@ -305,7 +315,10 @@ def reverse_sde():
         beta, eps = 1e-5, BUMPS.eps(x, a_t)
         a_s, score = a_t / (1 - beta), -eps / sqrt(1 - a_t)
         close(score, BUMPS.score(x, a_t))
-        noisy, flow = (ddpm_step(x, eps, a_t, a_s, still)[0] - x) / beta, (ddim_step(x, eps, a_t, a_s)[0] - x) / beta
+        noisy, flow = (
+            (ddpm_step(x, eps, a_t, a_s, still)[0] - x) / beta,
+            (ddim_step(x, eps, a_t, a_s)[0] - x) / beta,
+        )
         close(noisy, 0.5 * x + score, 2e-3)
         close(flow, 0.5 * x + 0.5 * score, 2e-3)
         assert (noisy - flow).abs().max() > 0.05
@@ -391,7 +404,9 @@ def karras_levels():
 def forget():
     """The chain rule, with the exact reverse step and with one that is invertible."""
     walls = GaussianMixture([1.0] * 4, [[-2.0], [6.0], [14.0], [22.0]], [1.0] * 4)
-    noise_grid, grid = (torch.linspace(a, b, n, dtype=torch.float64) for a, b, n in ((-9, 9, 401), (-20, 40, 1201)))
+    noise_grid, grid = (
+        torch.linspace(a, b, n, dtype=torch.float64) for a, b, n in ((-9, 9, 401), (-20, 40, 1201))
+    )
     for a_t in (0.0047, 0.0082):
         p = contraction.start(walls, a_t, noise_grid)
         for a_s in (0.03, 0.5):

@@ -115,7 +115,9 @@ def test_the_plan():
     assert all(row[4] == 2000 for row in MAIN)
     for prompt in start.PROMPTS:
         cells = {(row[2], row[3]) for row in ROWS if row[:2] == (prompt, "noise")}
-        cells |= {(0.0, "leading"), (0.0, "trailing")} if prompt == "a sphere" else set()  # in results/few_steps.json
+        cells |= (
+            {(0.0, "leading"), (0.0, "trailing")} if prompt == "a sphere" else set()
+        )  # in results/few_steps.json
         assert cells == {(e, s) for e in (0.0, 1.0) for s in ("leading", "trailing")}
     assert len({s.key for s in SPACED}) == len(SPACED) and all(isinstance(s, Setting) for s in SPACED)
 

@@ -260,12 +260,16 @@ def test_several_negatives_in_sample(model):
         ({"negatives": "blue", "guidance": g.SeveralNegatives(3.0, (1.0,))}, "negatives is 'blue'; allowed"),
         ({"negatives": [], "guidance": g.SeveralNegatives(3.0, (1.0,))}, r"negatives is \[\]; allowed"),
         ({"negatives": [3], "guidance": g.SeveralNegatives(3.0, (1.0,))}, "negatives is 3; allowed: text"),
-        ({"negatives": ["x" * 90], "guidance": g.SeveralNegatives(3.0, (1.0,))}, "negatives is .* 90 tokens"),
     ],
 )
 def test_bad_negatives_are_named(model, changes, message):
     with pytest.raises(ValueError, match=message):
         sample(model, **changes)
+
+
+def test_long_negatives_are_cut_with_a_word(model):
+    with pytest.warns(UserWarning, match="negatives"):
+        sample(model, negatives=["x" * 90], guidance=g.SeveralNegatives(3.0, (1.0,)))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -391,13 +395,19 @@ def test_a_window_and_one_formula(widget, model):
     assert torch.equal(found.images, widget.shown.plain.images)
 
 
-def test_scale_one_and_errors_are_told(widget):
+def test_scale_one_and_errors_are_told(widget, model, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         widget.guidance.value = 1.0
         assert widget.wait(30)
     assert "does not contain the negative prompt" in widget.status.value
-    widget.negative_prompt.value = "x" * 90
+
+    def refuse(text, name):
+        if text == "dragon":
+            raise PromptError(f"{name} is {text!r}: unknown word; allowed: others")
+
+    monkeypatch.setattr(model, "check_prompt", refuse)
+    widget.negative_prompt.value = "dragon"
     assert widget.wait(30)
     assert "negative_prompt is" in widget.status.value and widget.picture.value == ""
 

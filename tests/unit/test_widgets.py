@@ -13,6 +13,7 @@ from PIL import Image
 
 from diffusion_tutorial import GaussianMixture, NoiseSchedule, gaussian, step_noise, trajectory
 from diffusion_tutorial.checkpoints import random_pipeline, wrap
+from diffusion_tutorial.errors import PromptError
 from diffusion_tutorial.mixtures import tiny
 from diffusion_tutorial.plots import path_picture
 from diffusion_tutorial.widgets import (
@@ -94,12 +95,18 @@ def test_fast_dragging_shows_no_stale_work(widget, model, monkeypatch):
     assert [2 * n for n in labels] == nfes
 
 
-def test_errors_are_shown_and_leave_with_the_next_picture(widget, model):
+def test_errors_are_shown_and_leave_with_the_next_picture(widget, model, monkeypatch):
     widget.prompt.value = ""
     assert widget.wait(30)
     assert "prompt is empty" in widget.error and "prompt is empty" in widget.status.value
     assert widget.shown is None and widget.picture.value == ""  # no old picture beside it
-    widget.prompt.value = "<b>" * 30
+
+    def refuse(text, name):
+        if "<" in text:
+            raise PromptError(f"{name} is {text!r}; allowed: words")
+
+    monkeypatch.setattr(model, "check_prompt", refuse)
+    widget.prompt.value = "<b>"
     assert widget.wait(30)
     assert "&lt;b&gt;" in widget.status.value and "<b>" not in widget.status.value
     widget.prompt.value = "blue"
