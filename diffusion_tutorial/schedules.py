@@ -376,16 +376,14 @@ class FlowSchedule:
 
     def alpha_bar(self, t: float) -> float:
         """(1 - sigma)^2 / ((1 - sigma)^2 + sigma^2) at timestep t in [0, num_train_timesteps)."""
-        sigma = self.sigma(t)
-        return (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2)
+        return _share(self.sigma(t))
 
     def alpha_bars(self, t: Tensor) -> Tensor:
         """alpha_bar at timesteps t of any shape and dtype: float64, same shape."""
         t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
         if not ((t >= 0) & (t < self.num_train_timesteps)).all():
             raise ValueError(f"t is {t.tolist()!r}; allowed: from 0 to below {self.num_train_timesteps}")
-        sigma = t / self.num_train_timesteps
-        return (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2)
+        return _share(t / self.num_train_timesteps)
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -493,6 +491,12 @@ def _check_shift(shift: float) -> float:
     if not number or not math.isfinite(shift) or shift <= 0:
         raise ValueError(f"shift is {shift!r}; allowed: a finite number above 0")
     return float(shift)
+
+
+def _share(sigma):
+    """(1 - sigma)^2 / ((1 - sigma)^2 + sigma^2), the same digits for a number as for a tensor."""
+    signal = 1 - sigma
+    return signal * signal / (signal * signal + sigma * sigma)
 
 
 def _check_spacing(spacing: str) -> None:

@@ -123,7 +123,7 @@ def record(section: Section, page: str) -> str:
     ):  # its name is its title; what it takes is text, and who asks for a word wants a chapter first
         name, bracket, rest = title.partition("(")
         title, words = name.split(" ")[-1].removeprefix("diffusion_tutorial."), f"{bracket}{rest} {words}"
-        worth = 0.2
+        worth = 0.1
     elif title in TASKS:
         worth = 0.3
     return (

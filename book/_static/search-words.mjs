@@ -17,6 +17,7 @@ export const ALIKE = {
   "classifier free guidance": { as: ["classifier-free guidance"] },
   "guidance scale": { as: ["scale conventions", "guidance scale"] },
   "cfg scale": { as: ["one scale several conventions", "guidance scale"] },
+  "guidance rescale": { as: ["beyond one constant scale"] },
   sampler: { as: ["sampler steps", "which sampler"] },
   samplers: { as: ["which sampler"] },
   scheduler: { as: ["noise schedule", "sampler"] },

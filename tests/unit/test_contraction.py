@@ -85,7 +85,7 @@ def test_karras_levels():
         lambda: karras(0.1, 0.9, 0),
         lambda: karras(0.1, 0.9, 5, rho=0),
     ):
-        with pytest.raises(ValueError, match="n must be"):
+        with pytest.raises(ValueError, match=r"\(n, start, stop, rho\) is"):
             call()
 
 
