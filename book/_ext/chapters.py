@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -29,12 +30,19 @@ def combine(app: Sphinx, docname: str, source: list[str]) -> None:
     if folder != FOLDER or path not in notebooks.chapters(path.parent):
         return
     app.env.note_dependency(str(path))  # a page is old when its source is
-    notebook, must_run = notebooks.update(
-        notebooks.read_source(path), nbformat.reads(source[0], as_version=4)
-    )
+    stored = nbformat.reads(source[0], as_version=4)
+    notebook, must_run = notebooks.update(notebooks.read_source(path), stored)
     if must_run:
         logger.warning("the code of book/%s.md is not that of the notebook: run `make notebooks`", name)
+        forget(notebook, set(notebooks.code(stored)))
     source[0] = nbformat.writes(notebook)
+
+
+def forget(notebook: NotebookNode, known: set[str]) -> None:
+    """Take the outputs off cells whose code was never run: they are those of other code."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source not in known:
+            cell.outputs = []
 
 
 def setup(app: Sphinx) -> dict:

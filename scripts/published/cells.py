@@ -120,7 +120,9 @@ def pairs(sources: list[str]) -> dict[tuple[int, int], bool]:
                 start = waiting.pop()
                 whole[start] = whole[end] = start[0] == number
             else:
-                raise not_allowed("</details>", source[max(0, end[1] - 60) : match.end()], "after <details>")
+                raise not_allowed(
+                    "</details>", source[max(0, end[1] - 60) : match.end()], "after <details><summary>"
+                )
     if waiting:
         number, at = waiting[-1]
         raise not_allowed("<details>", sources[number][at : at + 60], "one that is closed")
@@ -160,7 +162,8 @@ def last_level(text: str, level: int) -> int:
 
 def references(sources: list[str], book: Book) -> NotebookNode | None:
     """The cell that lists what the texts cite; None if they cite nothing."""
-    keys = {key for source in sources for block in flat(parse(source)) for key in cited(block.body)}
+    blocks = [block for source in sources for block in flat(parse(source))]
+    keys = {key for b in blocks for key in cited(b.body if b.kind == "prose" else b.argument)}
     if not keys:
         return None
     lines = "\n".join(f"- {line}" for line in book.papers.listed(keys))
@@ -180,7 +183,11 @@ def publish(notebook: NotebookNode, book: Book, here: str) -> NotebookNode:
     made.metadata.pop("jupytext", None)
     cells = [cell for cell in made.cells if cell.cell_type == "markdown"]
     sources = [cell.source for cell in cells]
-    for cell, source in zip(cells, folds(sources), strict=True):
+    try:
+        folded = folds(sources)
+    except Unpublishable as error:
+        raise Unpublishable(f"{here}: {error}") from None
+    for cell, source in zip(cells, folded, strict=True):
         try:
             cell.source = text(source, book, here)
             if found := faults(cell.source):

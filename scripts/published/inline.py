@@ -29,7 +29,7 @@ TOKEN = re.compile(
     r"|(?P<note>\[\^[^\]]+\])"
     r"|(?P<reference>^\[[^\]\n]+\]:\s)"
     r"|(?P<definition>^:\s+\S)"
-    r"|(?P<comment>^%.*$\n?)",
+    r"|(?P<comment>^%[^\n]*\n?)",
     re.S | re.M,
 )
 REFUSED = {
