@@ -153,15 +153,21 @@ def main() -> int:
         parser.error(f"no chapter named {', '.join(sorted(unknown))}; there are: {known}")
     NOTEBOOKS.mkdir(exist_ok=True)
     os.environ["DIFFUSION_TUTORIAL_STATIC"] = "1"  # for the kernels: store a widget as its picture
+    try:
+        book = Book.read(ROOT)
+    except Unpublishable as error:
+        print(f"no notebook is written. {error}", file=sys.stderr)
+        return 1
     old = 0
     for name in options.names or sources:
         target, stored = NOTEBOOKS / f"{name}.ipynb", stored_notebook(name)
         notebook, must_run = update(read_source(sources[name]), stored)
         try:
-            notebook = as_published(notebook, name, Book.read(ROOT))
+            notebook = as_published(notebook, name, book)
         except Unpublishable as error:
+            old += 1
             print(f"notebooks/{name}.ipynb is left as it was. {error}", file=sys.stderr)
-            return 1
+            continue
         if options.check:
             if must_run or stored is None or shape(notebook) != shape(stored):
                 old += 1

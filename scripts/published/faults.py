@@ -67,3 +67,10 @@ def targets(text: str) -> list[str]:
         for t in leaves(text)
         if t.type in ("link_open", "image")
     ]
+
+
+def formulas(text: str) -> list[tuple[str, bool]]:
+    """(TeX, whether it stands on lines of its own) of every formula of a text."""
+    return [
+        (t.content, t.type == "math_block") for t in leaves(text) if t.type in ("math_inline", "math_block")
+    ]

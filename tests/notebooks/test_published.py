@@ -9,11 +9,12 @@ import pytest
 from jupytext.config import load_jupytext_config
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "book" / "_ext")]
 import assignments  # noqa: E402
 import notebooks as pairing  # noqa: E402
 from published import Book, faults  # noqa: E402
-from published.faults import targets  # noqa: E402
+from published.faults import formulas, targets  # noqa: E402
+from vendored import ask  # noqa: E402
 
 BOOK = Book.read(ROOT)
 STORED = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -90,6 +91,20 @@ def test_every_link_and_picture_of_ours_is_there(path):
 )
 def test_a_dead_address_is_seen(target):
     assert leads_nowhere(target)
+
+
+@every_notebook
+def test_every_formula_is_one_for_katex(path):
+    """VS Code draws with KaTeX, which is stricter than MathJax; `\\tag` stands in displayed formulas alone."""
+    asked = [{"tex": tex, "display": display} for text in stored(path) for tex, display in formulas(text)]
+    answers = ask("katex.mjs", asked)
+    assert not [(a["error"], q["tex"]) for q, a in zip(asked, answers, strict=True) if "error" in a]
+
+
+def test_a_formula_that_katex_refuses_is_seen():
+    (tag, display), (_, inline) = formulas("$$\na \\tag{3}\n$$\n\n$a \\tag{3}$")
+    asked = [{"tex": tag, "display": display}, {"tex": tag, "display": inline}]
+    assert ["error" in answer for answer in ask("katex.mjs", asked)] == [False, True]
 
 
 @every_notebook
