@@ -106,12 +106,6 @@ def update(source: NotebookNode, stored: NotebookNode | None) -> tuple[NotebookN
     return fresh, code(source) != code(stored) or not executed(stored)
 
 
-def stored_notebook(name: str, folder: Path = NOTEBOOKS) -> NotebookNode | None:
-    """The notebook as it was stored; None if there is none."""
-    path = folder / f"{name}.ipynb"
-    return nbformat.read(path, as_version=4) if path.exists() else None
-
-
 def as_published(notebook: NotebookNode, name: str, book: Book) -> NotebookNode:
     """A source's notebook with the text that readers of notebooks see. Raises Unpublishable with the cell named."""
     return publish(notebook, book, f"{NOTEBOOKS.name}/{name}")
@@ -160,7 +154,8 @@ def main() -> int:
         return 1
     old = 0
     for name in options.names or sources:
-        target, stored = NOTEBOOKS / f"{name}.ipynb", stored_notebook(name)
+        target = NOTEBOOKS / f"{name}.ipynb"
+        stored = nbformat.read(target, as_version=4) if target.exists() else None
         notebook, must_run = update(read_source(sources[name]), stored)
         try:
             notebook = as_published(notebook, name, book)
