@@ -270,7 +270,10 @@ class TestNotebook:
         heading, _, *lines = last.source.splitlines()
         assert heading == "## References"
         assert [line[:14] for line in lines] == ["- Jonathan Ho ", "- J. Song, C. "]
-        assert "Fernández Abrevaya. Second\\_x. 2021." in lines[0] and "[doi:10.1/2](https://doi.org/10.1/2)" in lines[0]
+        assert (
+            "Fernández Abrevaya. Second\\_x. 2021." in lines[0]
+            and "[doi:10.1/2](https://doi.org/10.1/2)" in lines[0]
+        )
         assert faults(last.source) == []
 
     def test_the_cell_of_a_fault_is_named(self, book):
