@@ -101,7 +101,8 @@ class Student(TextToImage):
         """Pictures for a prompt, as `TextToImage.sample`, by one, two or four evaluations of the network.
 
         guidance_scale, in [1, MOST], and negative_prompt are inputs of the network; nfe counts one a step whatever they
-        are. Raises ValueError for other steps, another sampler or spacing, eta, noise, or a rule of guidance.
+        are; `noise` is not asked, since Euler's steps add none. Raises ValueError for other steps, another sampler or
+        spacing, eta, or a rule of guidance.
         """
         steps, scale, sampler = (
             self.defaults[name] if value is None else value
@@ -121,7 +122,6 @@ class Student(TextToImage):
             ("eta", eta, 0),
             ("guidance", guidance, None),
             ("negatives", negatives, None),
-            ("noise", noise, None),
         ):
             if value != only:
                 raise ValueError(
