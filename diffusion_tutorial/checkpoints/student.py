@@ -22,19 +22,21 @@ from .adapters import Condition, StableDiffusionAdapter
 STEPS = (1, 2, 4)
 MOST = 6.0  # the largest scale that was trained
 WAVES = 16  # numbers that tell the scale
-WIDTH = 128  # of the pooled text
+WIDTH = 128  # of the text's states
 TOLD = WAVES + WIDTH
 
 
-def told(scale: Tensor, pooled: Tensor) -> Tensor:
-    """(B, TOLD): what the network is told of guidance, cosines of log(scale) beside the pooled negative prompt.
+def told(scale: Tensor, states: Tensor) -> Tensor:
+    """(B, TOLD): what the network is told of guidance, cosines of log(scale) beside a sum of the negative prompt.
 
-    scale (B,) in [1, MOST]; pooled (B, WIDTH), the text encoder's `pooler_output`. The cosines are those of a Fourier
-    series on the range, cos(pi k u) with u = log(scale) / log(MOST), so that near scales look alike.
+    scale (B,) in [1, MOST]; states (B, tokens, WIDTH), the text encoder's of the negative prompt, summed over the tokens
+    and divided by the root of their number. (The state of the end token alone does not know a shape that was named.) The
+    cosines are those of a Fourier series on the range, cos(pi k u) with u = log(scale) / log(MOST), so that near scales
+    look alike.
     """
     u = scale.double().log() / math.log(MOST)
     waves = torch.cos(math.pi * u[:, None] * torch.arange(WAVES, dtype=torch.float64, device=u.device))
-    return torch.cat([waves.to(pooled), pooled], 1)
+    return torch.cat([waves.to(states), states.sum(1) / states.shape[1] ** 0.5], 1)
 
 
 class StudentAdapter(StableDiffusionAdapter):
@@ -57,17 +59,10 @@ class StudentAdapter(StableDiffusionAdapter):
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str | None]) -> Condition:
         """Text embeddings of n prompts, and beside them what the network is told of guidance."""
-        states = super().encode_text(prompts)
-        tokens = self.tokenizer(
-            [text or "" for text in self.negatives],
-            padding="max_length",
-            max_length=self.max_tokens,
-            truncation=True,
-            return_tensors="pt",
-        )
-        pooled = self.text_encoder(tokens.input_ids.to(self.device)).pooler_output.to(states)
-        pooled = pooled.expand(len(states), -1) if len(pooled) == 1 else pooled
-        return Condition(states, told(torch.full((len(states),), self.scale, device=self.device), pooled))
+        states, against = super().encode_text(prompts), super().encode_text(self.negatives)
+        if len(against) == 1:
+            against = against.expand(len(states), -1, -1)
+        return Condition(states, told(torch.full((len(states),), self.scale, device=self.device), against))
 
     def _predict(self, rows: Tensor, t: Tensor, condition: Condition) -> Tensor:
         states, extra = condition.parts

@@ -162,6 +162,17 @@ class Run:
         c, lane = self.config["fast"], self.accelerator
         with lane.autocast():
             distil.make_pairs(self.out / "pairs", teacher, tokens, c, lane.process_index, lane.num_processes)
+            lane.wait_for_everyone()
+            reader = NoisyClassifier.load("clean")
+            distil.make_counterparts(
+                self.out / "pairs",
+                teacher,
+                tokens,
+                lambda x0: reader.read(x0, 0),
+                c,
+                lane.process_index,
+                lane.num_processes,
+            )
         lane.wait_for_everyone()
         set_seed(self.config["seed"])
         pairs = distil.read_pairs(self.out / "pairs", c)

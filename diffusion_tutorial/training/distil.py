@@ -5,7 +5,9 @@ for which the flow is asked twice a step, become inputs. *Reflow* (Liu et al. 20
 picture once, and the student learns to go there in a straight line.
 
 1. `make_pairs`: noise, prompt, negative prompt and scale at random; the guided flow's walk gives the picture. (2 KB each)
-2. `reflow_loss`: the student is shown where its *own* steps lead from that noise, and should point at that picture.
+2. `make_counterparts`: the same noises and prompts once more, with a negative prompt that names something which that
+   picture shows. At random a negative prompt seldom meets what it names, and a first student did not learn to heed it.
+3. `reflow_loss`: the student is shown where its *own* steps lead from that noise, and should point at that picture.
 
 `consistency_loss` is the other method that was tried (Song et al. 2023): no pairs, one guided step of the teacher from
 a noised picture, and the student should say the same before and after it.
@@ -29,8 +31,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from diffusion_tutorial.checkpoints.student import MOST, TOLD, told
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.schedules import FlowSchedule
-from diffusion_tutorial.still_life.captions import WORDS
-from diffusion_tutorial.still_life.scenes import sample_scenes
+from diffusion_tutorial.still_life.captions import WORDS, caption, parse
+from diffusion_tutorial.still_life.scenes import ATTRIBUTES, sample_scenes
 
 from .denoiser import captions_for, token_ids
 
@@ -66,8 +68,8 @@ class Networks(nn.Module):
         # On a processor the plain formula's backward pass is three times as fast as the fused kernel's at this size.
         with sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext():
             words = self.text_encoder(ids, return_dict=False)[0]
-            pooled = self.text_encoder(negative).pooler_output
-            out = self.unet(x, 1000 * sigma, words, timestep_cond=told(scale, pooled), return_dict=False)
+            against = self.text_encoder(negative, return_dict=False)[0]
+            out = self.unet(x, 1000 * sigma, words, timestep_cond=told(scale, against), return_dict=False)
             return out[0].float()
 
     def guided(self, x: Tensor, sigma: Tensor, ids: Tensor, scale: Tensor, negative: Tensor) -> Tensor:
@@ -94,8 +96,8 @@ def questions(n: int, seed: int, c: dict) -> tuple[list[str], list[str], Tensor]
     rng = random.Random(seed)
     scenes, others = sample_scenes(n, seed), sample_scenes(n, seed + 500_000_000)
     prompts = captions_for(scenes.labels, rng, c["drop"], c["sparse"])
-    against = captions_for(others.labels, rng, 0.0, 1.0)  # one or two words of another scene
-    negatives = [text if rng.random() < c["negatives"] else "" for text in against]
+    words = captions_for(others.labels, rng, 0.0, 1.0)  # one or two words of another scene
+    negatives = [text if rng.random() < c["negatives"] else "" for text in words]
     scales = [1.0 if rng.random() < c["plain"] else MOST ** rng.random() for _ in range(n)]
     return prompts, negatives, torch.tensor(scales)
 
@@ -113,33 +115,84 @@ def walk(teacher: Networks, x: Tensor, ids: Tensor, scale: Tensor, negative: Ten
     return x
 
 
+def against(said: dict[str, str], shown: dict[str, str], rng: random.Random) -> str:
+    """A negative prompt: the word for one attribute that the picture shows and the prompt leaves open; "" for none.
+
+    Each open value is as likely as any other, so colours come up more often than sizes.
+    """
+    open_ = [name for name in ATTRIBUTES if name not in said]
+    if not open_:
+        return ""
+    name = rng.choices(open_, [len(ATTRIBUTES[name]) for name in open_])[0]
+    word = f"{shown[name]} {name}" if name in ("floor", "wall") else shown[name]
+    return rng.choice((word, caption({name: shown[name]}, rng)))
+
+
+def draw(
+    teacher: Networks, noise: Tensor, ids: Tensor, scale: Tensor, negative: Tensor, steps: int
+) -> Tensor:
+    """`walk` in batches of 64."""
+    parts = [part.split(64) for part in (noise, ids, scale, negative)]
+    return torch.cat([walk(teacher, *rows, steps) for rows in zip(*parts)])
+
+
+def keep(place: Path, x0: Tensor, ids: Tensor, scale: Tensor, negative: Tensor) -> None:
+    """One shard, whole or not at all."""
+    fresh = place.with_suffix(".part")
+    save_file({"x0": x0.half(), "ids": ids, "scale": scale, "negative": negative}, fresh)
+    fresh.replace(place)
+
+
+def shard_of(k: int, c: dict) -> tuple[Tensor, tuple[list[str], list[str], Tensor]]:
+    """Noise (SHARD, 4, 16, 16) and questions of shard k, the same wherever they are asked for."""
+    return gaussian((SHARD, 4, 16, 16), c["seed"] + k), questions(SHARD, c["seed"] + k, c)
+
+
 def make_pairs(
     folder: Path, teacher: Networks, tokens, c: dict, process: int = 0, processes: int = 1
 ) -> None:
     """Shards of 512 that are not there yet: x0 in fp16, token ids, scale. The noise is `gaussian(seed)` again.
 
-    tokens: texts to ids. c: the section `fast` of the config. Shard k is the same wherever it is made.
+    tokens: texts to ids. c: the section `fast` of the config.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(process, c["shards"], processes):
         place = folder / f"pairs-{k:04d}.safetensors"
         if place.exists():
             continue
-        prompts, negatives, scale = questions(SHARD, c["seed"] + k, c)
-        ids, negative = tokens(prompts), tokens(negatives)
-        noise = gaussian((SHARD, 4, 16, 16), c["seed"] + k)
-        parts = [part.split(64) for part in (noise, ids, scale, negative)]
-        x0 = torch.cat([walk(teacher, *rows, c["teacher_steps"]) for rows in zip(*parts)])
-        fresh = place.with_suffix(".part")
-        save_file({"x0": x0.half(), "ids": ids, "scale": scale, "negative": negative}, fresh)
-        fresh.replace(place)
+        noise, (prompts, negatives, scale) = shard_of(k, c)
+        rows = tokens(prompts), scale, tokens(negatives)
+        keep(place, draw(teacher, noise, *rows, c["teacher_steps"]), *rows)
+
+
+def make_counterparts(
+    folder: Path, teacher: Networks, tokens, reader, c: dict, process: int = 0, processes: int = 1
+) -> None:
+    """The first shards of pairs again, with negative prompts against what `reader` finds in their pictures.
+
+    reader: latents (N, 4, 16, 16) -> attribute -> indices (N,). Where the scale was 1, at which a negative prompt does
+    nothing, another is drawn.
+    """
+    for k in range(process, c["counterparts"], processes):
+        place = folder / f"against-{k:04d}.safetensors"
+        if place.exists():
+            continue
+        noise, (prompts, _, scale) = shard_of(k, c)
+        found = reader(load_file(folder / f"pairs-{k:04d}.safetensors")["x0"].float())
+        rng = random.Random(c["seed"] - 1 - k)
+        shown = [{name: ATTRIBUTES[name][int(found[name][i])] for name in ATTRIBUTES} for i in range(SHARD)]
+        negatives = [against(parse(text), seen, rng) for text, seen in zip(prompts, shown)]
+        scale = torch.tensor([float(s) if s > 1 else MOST ** rng.random() for s in scale])
+        rows = tokens(prompts), scale, tokens(negatives)
+        keep(place, draw(teacher, noise, *rows, c["teacher_steps"]), *rows)
 
 
 def read_pairs(folder: Path, c: dict) -> dict[str, Tensor]:
     """All shards as one: eps and x0 (N, 4, 16, 16), ids and negative (N, tokens), scale (N,)."""
-    shards = [load_file(folder / f"pairs-{k:04d}.safetensors") for k in range(c["shards"])]
+    kinds = [("pairs", k) for k in range(c["shards"])] + [("against", k) for k in range(c["counterparts"])]
+    shards = [load_file(folder / f"{kind}-{k:04d}.safetensors") for kind, k in kinds]
     pairs = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
-    pairs["eps"] = torch.cat([gaussian((SHARD, 4, 16, 16), c["seed"] + k) for k in range(c["shards"])])
+    pairs["eps"] = torch.cat([gaussian((SHARD, 4, 16, 16), c["seed"] + k) for _, k in kinds])
     return pairs
 
 

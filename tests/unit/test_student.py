@@ -13,6 +13,8 @@ from diffusion_tutorial.errors import PromptError, UnsupportedModelError
 from diffusion_tutorial.guidance import ClassifierFree
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.schedules import FlowSchedule
+from diffusion_tutorial.still_life.captions import WORDS, parse
+from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 from diffusion_tutorial.training import distil
 
 QUESTIONS = {"drop": 0.1, "sparse": 0.3, "negatives": 0.5, "plain": 0.25}
@@ -54,7 +56,9 @@ def tokens(classic):
 
 def test_told_is_a_fourier_series_of_the_logarithm():
     scale = torch.tensor([1.0, math.sqrt(MOST), MOST])
-    found = told(scale, torch.zeros(3, WIDTH))
+    states = torch.ones(3, 4, WIDTH)
+    found = told(scale, states)
+    torch.testing.assert_close(found[:, WAVES:], torch.full((3, WIDTH), 2.0))
     k = torch.arange(WAVES)
     assert found.shape == (3, TOLD)
     torch.testing.assert_close(found[0, :WAVES], torch.ones(WAVES))
@@ -187,7 +191,7 @@ def test_questions_are_a_function_of_the_seed_and_of_all_kinds():
 def test_pairs_are_made_once_and_are_the_teachers(classic, tokens, tmp_path, monkeypatch):
     monkeypatch.setattr(distil, "SHARD", 4)
     teacher = distil.Networks(classic.adapter.unet, classic.adapter.text_encoder)
-    c = {**QUESTIONS, "shards": 2, "seed": 7, "teacher_steps": 2}
+    c = {**QUESTIONS, "shards": 2, "counterparts": 0, "seed": 7, "teacher_steps": 2}
     distil.make_pairs(tmp_path, teacher, tokens, c)
     pairs = distil.read_pairs(tmp_path, c)
     assert pairs["eps"].shape == pairs["x0"].shape == (8, 4, 16, 16) and pairs["scale"].shape == (8,)
@@ -199,6 +203,28 @@ def test_pairs_are_made_once_and_are_the_teachers(classic, tokens, tmp_path, mon
     distil.make_pairs(tmp_path, teacher, tokens, c)
     assert (tmp_path / "pairs-0000.safetensors").stat().st_mtime_ns == before
     assert torch.equal(load_file(tmp_path / "pairs-0001.safetensors")["x0"], pairs["x0"][4:])
+
+
+def test_counterparts_are_against_what_the_pictures_show(classic, tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(distil, "SHARD", 12)
+    teacher = distil.Networks(classic.adapter.unet, classic.adapter.text_encoder)
+    c = {**QUESTIONS, "shards": 1, "counterparts": 1, "seed": 9, "teacher_steps": 1}
+    distil.make_pairs(tmp_path, teacher, tokens, c)
+    shown = {name: torch.arange(12) % len(values) for name, values in ATTRIBUTES.items()}
+    distil.make_counterparts(tmp_path, teacher, tokens, lambda x0: shown, c)
+    pairs = distil.read_pairs(tmp_path, c)
+    first, again = ({k: v[part] for k, v in pairs.items()} for part in (slice(12), slice(12, None)))
+    assert torch.equal(first["eps"], again["eps"]) and torch.equal(first["ids"], again["ids"])
+    assert (again["scale"] > 1).all() and torch.equal(
+        again["scale"][first["scale"] > 1], first["scale"][first["scale"] > 1]
+    )
+    prompts, _, _ = distil.questions(12, 9, QUESTIONS)
+    words = {i: w for w, i in ((w, int(tokens([w])[0, 1])) for w in WORDS)}
+    for i, text in enumerate(prompts):
+        negative = " ".join(words[int(t)] for t in again["negative"][i] if int(t) in words)
+        named, said = parse(negative) if negative else {}, parse(text)
+        assert len(named) == (len(said) < len(ATTRIBUTES)) and not named.keys() & said.keys()
+        assert all(ATTRIBUTES[name].index(value) == int(shown[name][i]) for name, value in named.items())
 
 
 class Knows(torch.nn.Module):

@@ -329,7 +329,7 @@ def test_two_processes_train_together(tmp_path):
     config["mixed_precision"] = "no"
     config["data"].update(shards=2, judge_shards=2)
     config["classifier"]["snapshots"] = [1]
-    config["fast"].update(shards=2, teacher_steps=2)
+    config["fast"].update(shards=2, counterparts=1, teacher_steps=2)
     for stage in (
         "autoencoder",
         "decoder",
