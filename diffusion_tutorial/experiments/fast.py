@@ -1,9 +1,10 @@
 """The student against its bars, and beside its teachers: what one, two and four evaluations of the network are worth.
 
-    python -m diffusion_tutorial.experiments.fast [--folder runs/still-life/model-fast] [--only right]
+    python -m diffusion_tutorial.experiments.fast student [--folder runs/still-life/model-fast] [--only right]
+    python -m diffusion_tutorial.experiments.fast teachers
 
-makes or completes results/still_life_fast.json, from which the model card and the page on flows are written; about 40
-minutes on one core. Every measurement is stored when it is done.
+make or complete results/still_life_fast.json and results/still_life_teachers.json, from which the model card and the page
+on flows are written; about 10 and 30 minutes on one core. Every measurement is stored when it is done.
 
 An evaluation is one picture through the U-Net once. Under guidance a teacher's step costs two of them, one without a
 prompt; the student's costs one, since scale and negative prompt are inputs. Fréchet distances are those of
@@ -13,7 +14,7 @@ prompt; the student's costs one, since scale and negative prompt are inputs. Fr�
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,7 @@ STEPS = (1, 2, 4)
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 RIGHT_N, HELD_OUT_N, UNSAID_N, FRECHET_N, NEGATIVE_N, SCALE_N = 1000, 500, 2000, 2000, 500, 500
 RIGHT_SCALE, FRECHET_SCALE = 2.0, 1.5
-CURVE = {CLASSIC: (2, 4, 8, 20), TEACHER: (1, 2, 4, 8, 20), NAME: STEPS}  # steps of each model in the figure
+CURVE = {CLASSIC: (2, 4, 8, 20), TEACHER: (1, 2, 4, 8, 20)}  # steps of the teachers in the figure
 NEGATIVE, AGAINST, NEGATIVE_SCALE = "a sphere", "red", 3.0
 TEACHER_STEPS = 8  # of the flow where the student is compared with it
 
@@ -162,22 +163,21 @@ def repaired(flow, fast, judge: Judge, text: str, n: int, chunk: int = 125) -> d
     }
 
 
-def measure(record: Record, judge: Judge, only: str = "", share: float = 1.0) -> None:
-    """Every measurement that the record lacks and whose key contains `only`, at `share` of the full sample counts."""
+def share_of(share: float):
+    """full count -> how many of them."""
+    return lambda count: max(20, int(count * share))
 
-    def n(count: int) -> int:
-        return max(20, int(count * share))
 
-    models = {name: load(name) for name in (CLASSIC, TEACHER, NAME)}
-    fast, flow = models[NAME], models[TEACHER]
-    quality = cache(lambda: Quality(models[CLASSIC], judge, n(FRECHET_N)))
-    plan = {}
+def student_plan(judge: Judge, fast, flow, quality, n) -> dict[str, Callable[[], dict]]:
+    """Key -> measurement, all of which depend on the student's weights."""
+    plan: dict[str, Callable[[], dict]] = {}
     for steps in STEPS:
         plan[f"all right, {steps}"] = lambda k=steps: right(fast, judge, n(RIGHT_N), k)
     plan["all right, held out"] = lambda: right(fast, judge, n(HELD_OUT_N), 4, True)
     for steps in STEPS:
         plan[f"negative, {steps}"] = lambda k=steps: negative(fast, judge, n(NEGATIVE_N), k)
-    plan["negative, flow"] = lambda: negative(flow, judge, n(NEGATIVE_N), TEACHER_STEPS)
+    for steps in STEPS:
+        plan[f"curve, {NAME}, {steps}"] = lambda k=steps: quality()(fast, k)
     for text in PROMPTS:
         for steps in STEPS:
             plan[f"unsaid, {text}, {steps}"] = lambda t=text, k=steps: diversity(
@@ -187,34 +187,59 @@ def measure(record: Record, judge: Judge, only: str = "", share: float = 1.0) ->
     for steps in (1, 4):
         for scale in SCALES:
             plan[f"scale {scale:g}, {steps}"] = lambda k=steps, s=scale: acts(fast, judge, n(SCALE_N), k, s)
+    return plan
+
+
+def teachers_plan(judge: Judge, classic, flow, quality, n) -> dict[str, Callable[[], dict]]:
+    """The same of the models that the student is compared with."""
+    plan: dict[str, Callable[[], dict]] = {
+        "negative, flow": lambda: negative(flow, judge, n(NEGATIVE_N), TEACHER_STEPS)
+    }
+    for model in (flow, classic):
+        for steps in CURVE[model.name]:
+            plan[f"curve, {model.name}, {steps}"] = lambda m=model, k=steps: quality()(m, k)
     for scale in SCALES:
         plan[f"scale {scale:g}, flow"] = lambda s=scale: acts(flow, judge, n(SCALE_N), TEACHER_STEPS, s)
-    for model, counts in reversed(CURVE.items()):
-        for steps in counts:
-            plan[f"curve, {model}, {steps}"] = lambda m=model, k=steps: quality()(models[m], k)
-    for name, function in plan.items():
-        if only in name:
-            record.measure(name, function)
+    return plan
+
+
+def weights_of(name: str) -> str:
+    """The sum of a model's U-Net, from its own list."""
+    sums = (MODELS[name].path / "SHA256SUMS").read_text(encoding="utf-8").split()
+    return sums[sums.index("unet/diffusion_pytorch_model.safetensors") - 1]
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("which", choices=("student", "teachers"))
     parser.add_argument("--folder", type=Path, help="of the student (default: the one that ships)")
     parser.add_argument("--only", default="", help="measure only the keys that contain this")
     parser.add_argument("--share", type=float, default=1.0, help="of the full sample counts, to look quickly")
-    parser.add_argument("-o", "--out", type=Path, default=RESULTS / "still_life_fast.json")
+    parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args(argv)
-    MODELS[NAME] = KNOWN[NAME]._replace(folder=str(args.folder.resolve())) if args.folder else KNOWN[NAME]
-    sums = (MODELS[NAME].path / "SHA256SUMS").read_text(encoding="utf-8").split()
+    if args.folder:
+        MODELS[NAME] = KNOWN[NAME]._replace(folder=str(args.folder.resolve()))
+    student = args.which == "student"
     record = Record(
-        args.out,
-        "the student against its bars and beside its teachers: captions fulfilled, Fréchet distance, what scale does",
-        "python -m diffusion_tutorial.experiments.fast",
-        weights=sums[sums.index("unet/diffusion_pytorch_model.safetensors") - 1],
+        args.out or RESULTS / ("still_life_fast.json" if student else "still_life_teachers.json"),
+        "the student against its bars: captions fulfilled, Fréchet distance, what scale and negative prompt do"
+        if student
+        else "the classic and the flow at few evaluations, measured as the student is",
+        f"python -m diffusion_tutorial.experiments.fast {args.which}",
+        weights=weights_of(NAME if student else TEACHER),
         share=args.share,
     )
     torch.set_num_threads(1)  # one process, one thread: timings and last digits are then the machine's own
-    measure(record, Judge.load(), args.only, args.share)
+    judge, classic, flow, n = Judge.load(), load(CLASSIC), load(TEACHER), share_of(args.share)
+    quality = cache(lambda: Quality(classic, judge, n(FRECHET_N)))
+    plan = (
+        student_plan(judge, load(NAME), flow, quality, n)
+        if student
+        else teachers_plan(judge, classic, flow, quality, n)
+    )
+    for name, function in plan.items():
+        if args.only in name:
+            record.measure(name, function)
 
 
 if __name__ == "__main__":

@@ -425,13 +425,13 @@ FAST_BARS = {
 }
 
 
-def fast_bars(measured: dict) -> list[tuple[str, float, str, float, bool]]:
-    """As `flow_bars`, for the student, from what `experiments.fast` measures."""
+def fast_bars(measured: dict, teachers: dict) -> list[tuple[str, float, str, float, bool]]:
+    """As `flow_bars`, for the student, from what `experiments.fast` measures of it and of its teachers."""
     right = {k: measured[f"all right, {k}"]["all_right"]["value"] for k in ("1", "2", "4", "held out")}
     excess = {k: measured[f"curve, still-life-fast, {k}"]["excess"]["value"] for k in ("1", "4")}
     unsaid = [part for key, part in measured.items() if key.startswith("unsaid") and key.endswith(", 4")]
     against = [measured[f"negative, {k}"] for k in ("1", "2", "4")]
-    left = measured["negative, flow"]["red"][1]["value"]
+    left = teachers["negative, flow"]["red"][1]["value"]
     got = {
         **right,
         "frechet 1": excess["1"],
@@ -446,9 +446,14 @@ def fast_bars(measured: dict) -> list[tuple[str, float, str, float, bool]]:
     ]
 
 
-def fast_card(folder: Path, found: dict, stages: list[dict]) -> str:
-    """Markdown for the README.md of a folder that holds a student. found: results/still_life_fast.json."""
+def fast_card(folder: Path, found: dict, stages: list[dict], teachers: dict | None = None) -> str:
+    """Markdown for the README.md of a folder that holds a student.
+
+    found: results/still_life_fast.json; teachers: "measured" of results/still_life_teachers.json (default: as stored).
+    """
     measured = found["measured"]
+    teachers = read("still_life_teachers")["measured"] if teachers is None else teachers
+    both = {**measured, **teachers}
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     stage = [s for s in stages if s["stage"] == "fast"][-1]
     plan = stage["schedule"]
@@ -466,7 +471,7 @@ def fast_card(folder: Path, found: dict, stages: list[dict]) -> str:
             _interval(part["excess"], 1),
             _interval(part["all_right"]),
         ]
-        for key, part in measured.items()
+        for key, part in both.items()
         if key.startswith("curve")
     ]
     scale = [
@@ -475,7 +480,7 @@ def fast_card(folder: Path, found: dict, stages: list[dict]) -> str:
             _interval(part["adherence"]),
             f"{sum(e['value'] for e in part['entropy'].values()):.2f}",
         ]
-        for key, part in measured.items()
+        for key, part in both.items()
         if key.startswith("scale")
     ]
     return f"""---
@@ -507,7 +512,7 @@ first. The U-Net has {parameters(file):,} parameters and takes {
             ["bar", "measured", "wanted", ""],
             [
                 [what, f"{got:.4g}", f"{sign} {bar:g}", "met" if met else "**not met**"]
-                for what, got, sign, bar, met in fast_bars(measured)
+                for what, got, sign, bar, met in fast_bars(measured, teachers)
             ],
         )
     }
