@@ -1,10 +1,11 @@
-"""Make notebooks/x.ipynb from book/x.md: update the cells, run what changed, store the outputs.
+"""Make notebooks/x.ipynb from book/x.md: publish the text, update the cells, run what changed, store the outputs.
 
     python scripts/notebooks.py [--force] [name ...]
     python scripts/notebooks.py --check          change nothing; exit 1 if a notebook is out of date
 
-A chapter is a file of book/ that names a kernel in its header. A notebook runs if a code cell changed;
-otherwise its outputs stay as they are. Before its first code cell a notebook gets one that installs the package where
+A chapter is a file of book/ that names a kernel in its header. Its Markdown goes through `published`, which makes of
+roles, labels and directives what every reader of notebooks shows. A notebook runs if a code cell changed; otherwise its
+outputs stay as they are. Before its first code cell a notebook gets one that installs the package where
 it is missing, as on Colab; its address is the repository's, so no source holds it.
 """
 
@@ -27,6 +28,7 @@ from nbformat import NotebookNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from address import Address
+from published import Book, Unpublishable, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
@@ -104,6 +106,11 @@ def update(source: NotebookNode, stored: NotebookNode | None) -> tuple[NotebookN
     return fresh, code(source) != code(stored) or not executed(stored)
 
 
+def as_published(notebook: NotebookNode, name: str, book: Book) -> NotebookNode:
+    """A source's notebook with the text that readers of notebooks see. Raises Unpublishable with the cell named."""
+    return publish(notebook, book, f"{NOTEBOOKS.name}/{name}")
+
+
 def read_ids(notebook: NotebookNode) -> list[str]:
     return [cell["id"] for cell in notebook.cells]
 
@@ -140,11 +147,22 @@ def main() -> int:
         parser.error(f"no chapter named {', '.join(sorted(unknown))}; there are: {known}")
     NOTEBOOKS.mkdir(exist_ok=True)
     os.environ["DIFFUSION_TUTORIAL_STATIC"] = "1"  # for the kernels: store a widget as its picture
+    try:
+        book = Book.read(ROOT)
+    except Unpublishable as error:
+        print(f"no notebook is written. {error}", file=sys.stderr)
+        return 1
     old = 0
     for name in options.names or sources:
         target = NOTEBOOKS / f"{name}.ipynb"
         stored = nbformat.read(target, as_version=4) if target.exists() else None
         notebook, must_run = update(read_source(sources[name]), stored)
+        try:
+            notebook = as_published(notebook, name, book)
+        except Unpublishable as error:
+            old += 1
+            print(f"notebooks/{name}.ipynb is left as it was. {error}", file=sys.stderr)
+            continue
         if options.check:
             if must_run or stored is None or shape(notebook) != shape(stored):
                 old += 1
@@ -159,12 +177,13 @@ def main() -> int:
                 print(f"notebooks/{name}.ipynb is left as it was. {error}", file=sys.stderr)
                 return 1
             print(f"notebooks/{name}.ipynb: {time.perf_counter() - start:.0f} s")
-        else:
-            print(f"notebooks/{name}.ipynb: up to date")
         nbformat.validate(notebook)
         text = nbformat.writes(notebook) + "\n"
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             target.write_text(text, encoding="utf-8")
+            print(f"notebooks/{name}.ipynb: written")
+        else:
+            print(f"notebooks/{name}.ipynb: up to date")
     return 1 if old else 0
 
 

@@ -1,4 +1,4 @@
-"""book/x.md, which authors edit, and notebooks/x.ipynb, which readers open, hold the same cells."""
+"""notebooks/x.ipynb, which readers open, holds the cells of book/x.md, which authors edit, with published text."""
 
 import json
 import re
@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 import notebooks as pairing  # noqa: E402
+from published import Book  # noqa: E402
 
+BOOK = Book.read(ROOT)
 SOURCES = {path.stem: path for path in pairing.chapters(ROOT / "book")}
 STORED = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 LIMIT = 1_500_000
@@ -33,7 +35,12 @@ def test_each_source_has_its_notebook_and_each_notebook_its_source():
 @pytest.mark.parametrize("name", sorted(set(SOURCES) & set(STORED)))
 def test_cells_are_equal(name):
     source, stored = pairing.read_source(SOURCES[name]), nbformat.read(STORED[name], as_version=4)
-    assert pairing.shape(source) == pairing.shape(stored), f"book/{name}.md changed: run `make notebooks`"
+    published = pairing.as_published(source, name, BOOK)
+    assert pairing.code(source) == pairing.code(stored), f"book/{name}.md changed: run `make notebooks`"
+    assert pairing.shape(published) == pairing.shape(stored), f"book/{name}.md changed: run `make notebooks`"
+    assert pairing.read_ids(published) == pairing.read_ids(stored), (
+        f"book/{name}.md changed: run `make notebooks`"
+    )
 
 
 @every_notebook
@@ -83,7 +90,7 @@ def without_pictures(output):
 @every_notebook
 def test_metadata_holds_only_what_readers_need(path):
     notebook = nbformat.read(path, as_version=4)
-    assert set(notebook.metadata) <= {"kernelspec", "jupytext", "language_info", "widgets"}
+    assert set(notebook.metadata) <= {"kernelspec", "language_info", "widgets"}
     assert not notebook.metadata["language_info"].get("version")
     for cell in notebook.cells:
         assert set(cell.metadata) <= {"tags"}
