@@ -62,10 +62,15 @@ for (const choice of document.querySelectorAll(".dt-switch input")) {
   });
 }
 
-// A link to what lies in a fold opens it.
-function openTarget() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (!target) return;
+// A link to what lies in a fold opens it; a link to what moved to another page goes there.
+async function openTarget() {
+  if (location.hash.length < 2) return;
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) {
+    const moved = (await import("./moved.mjs")).follow(location.href);
+    if (moved) location.replace(moved);
+    return;
+  }
   let folded = false;
   for (let node = target.parentElement; node; node = node.parentElement) {
     if (node instanceof HTMLDetailsElement && !node.open) folded = node.open = true;

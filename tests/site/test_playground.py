@@ -954,7 +954,7 @@ CALLS = {  # how the chapter beside the preset makes its widget
     "few-steps": ("few-steps", "sampler_widget"),
     "guidance": ("guidance", "guidance_widget"),
     "negative-prompts": ("negative-prompts", "negative_widget"),
-    "mixture": ("few-steps", "mixture_widget"),
+    "mixture": ("solvers", "mixture_widget"),
 }
 
 

@@ -6,16 +6,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from address import Address  # noqa: E402
+from pages_bench import pages  # noqa: E402
 
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+PAGES = pages()
 NOTEBOOKS = [page for page in PAGES if page.startswith("notebooks/")]
 VIEWS = {"desktop": (1280, 900, "light"), "phone": (390, 844, "light"), "desktop-dark": (1280, 900, "dark")}
 AXE = ROOT / "scripts/vendor/node_modules/axe-core/axe.min.js"

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
-CHAPTERS = ("landscape", "still-life", "few-steps", "guidance", "negative-prompts", "real-checkpoints")
+CHAPTERS = (
+    "landscape",
+    "still-life",
+    "few-steps",
+    "solvers",
+    "schedules",
+    "guidance",
+    "negative-prompts",
+    "real-checkpoints",
+)
 FOLD = re.compile(r'<details class="dt-fold"><summary>(.+?)</summary>\n\n(.+?)\n\n</details>', re.S)
 LEAD = "Open the answer that you hold to be true, and then the others: each says what is wrong with it."
 
