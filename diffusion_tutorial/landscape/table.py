@@ -275,21 +275,13 @@ def _cut(text: str, width: int) -> str:
 # --- HTML ---------------------------------------------------------------------------------------------------
 
 _STYLE = """
-.dt-landscape { font-size: 0.86rem; margin: 1rem 0; }
+.dt-landscape { font-size: 0.84rem; margin: 1rem 0; container-type: inline-size; }
 .dt-landscape .dt-scroll { border: 1px solid var(--pst-color-border, #ddd); border-radius: 8px; }
-.dt-landscape table { border-collapse: separate; border-spacing: 0; width: 100%; margin: 0; }
-.dt-landscape caption { text-align: left; padding: 0.5rem 0.7rem; caption-side: top; font-weight: 600; }
-.dt-landscape table :is(th, td) { text-align: left; vertical-align: top; padding: 0.35rem 0.5rem; max-width: 16rem;
-  border-bottom: 1px solid var(--pst-color-border, #ddd); background: var(--pst-color-background, #fff); }
-.dt-landscape thead th { vertical-align: bottom; }
-.dt-landscape tbody th { font-weight: 600; max-width: 9.5rem; }
+.dt-landscape table { border-collapse: separate; border-spacing: 0; width: 100%; margin: 0; line-height: 1.4; }
+.dt-landscape caption { text-align: left; padding: 0.5rem; caption-side: top; font-weight: 600; }
+.dt-landscape table :is(th, td) { text-align: left; vertical-align: top; background: var(--pst-color-background, #fff); }
+.dt-landscape :is(tbody th, thead th) { font-weight: 600; }
 .dt-landscape:not(:has(.dt-every:checked)) .dt-more { display: none; }
-.dt-landscape:has(.dt-every:checked) .dt-scroll { overflow: auto; max-height: 80vh; }
-.dt-landscape:has(.dt-every:checked) table { width: max-content; }
-.dt-landscape:has(.dt-every:checked) thead th { position: sticky; top: 0; z-index: 2; white-space: nowrap; }
-.dt-landscape:has(.dt-every:checked) :is(tbody th, thead th:first-child) { position: sticky; left: 0; z-index: 1; }
-.dt-landscape:has(.dt-every:checked) thead th:first-child { z-index: 3; }
-.dt-landscape td[data-number] { text-align: right; font-variant-numeric: tabular-nums; }
 .dt-landscape td[data-state="unknown"] { color: var(--pst-color-text-muted, #666); font-style: italic; }
 .dt-landscape td[data-state="unverified"] { text-decoration: underline dotted; text-underline-offset: 0.2em; }
 .dt-landscape th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
@@ -302,7 +294,6 @@ _STYLE = """
 .dt-landscape form :is(input, select, button) { font: inherit; padding: 0.25rem 0.4rem; color: inherit;
   background: var(--pst-color-surface, #f6f6f6); border: 1px solid var(--pst-color-text-muted, #777);
   border-radius: 5px; }
-.dt-landscape form label.dt-by { display: none; }
 .dt-landscape output { display: block; margin-bottom: 0.4rem; }
 .dt-landscape > label.dt-check { margin-bottom: 0.5rem; }
 .dt-landscape details { border-bottom: 1px solid var(--pst-color-border, #ddd); padding: 0.25rem 0; }
@@ -312,21 +303,32 @@ _STYLE = """
 .dt-landscape dd { margin: 0 0 0 1rem; }
 .dt-landscape q { color: var(--pst-color-text-muted, #555); }
 .dt-landscape [hidden] { display: none !important; }
-@media (max-width: 640px) {
+@container (min-width: 600px) {
+  .dt-landscape form label.dt-by { display: none; }
+  .dt-landscape table :is(th, td) { padding: 0.35rem 0.4rem; border-bottom: 1px solid var(--pst-color-border, #ddd); }
+  .dt-landscape thead th { vertical-align: bottom; }
+  .dt-landscape:not(:has(.dt-every:checked)) table :is(th, td) { overflow-wrap: anywhere; min-width: 3.6rem; }
+  .dt-landscape td[data-number] { text-align: right; font-variant-numeric: tabular-nums; }
+  .dt-landscape:has(.dt-every:checked) .dt-scroll { overflow: auto; max-height: 80vh; }
+  .dt-landscape:has(.dt-every:checked) table { width: max-content; }
+  .dt-landscape:has(.dt-every:checked) :is(th, td) { max-width: 16rem; }
+  .dt-landscape:has(.dt-every:checked) thead th { position: sticky; top: 0; z-index: 2; white-space: nowrap; }
+  .dt-landscape:has(.dt-every:checked) :is(tbody th, thead th:first-child) { position: sticky; left: 0; z-index: 1;
+    max-width: 9.5rem; }
+  .dt-landscape:has(.dt-every:checked) thead th:first-child { z-index: 3; }
+}
+@container (max-width: 599.9px) {
+  .dt-landscape .dt-scroll { border: 0; }
   .dt-landscape :is(table, caption, tbody) { display: block; }
-  .dt-landscape:has(.dt-every) .dt-scroll { overflow: visible; max-height: none; border: 0; }
-  .dt-landscape:has(.dt-every) table { width: 100%; }
   .dt-landscape thead { display: none; }
-  .dt-landscape form label.dt-by { display: grid; }
   .dt-landscape tbody tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0.35rem 0.8rem; margin: 0 0 0.7rem;
     padding: 0.6rem 0.8rem; border: 1px solid var(--pst-color-border, #ddd); border-radius: 8px; }
-  .dt-landscape:has(.dt-every) tbody :is(th, td) { position: static; display: block; max-width: none; min-width: 0;
-    border: 0; padding: 0; text-align: left; overflow-wrap: anywhere; }
-  .dt-landscape:has(.dt-every) tbody th { grid-column: 1 / -1; font-size: 1.05em; }
-  .dt-landscape:not(:has(.dt-every:checked)) tbody td.dt-more { display: none; }
+  .dt-landscape table tbody :is(th, td) { border: 0; padding: 0; min-width: 0; overflow-wrap: anywhere; }
+  .dt-landscape tbody th { grid-column: 1 / -1; font-size: 1.05em; }
   .dt-landscape tbody td::before { content: attr(data-label); display: block; font-size: 0.82em; font-style: normal;
     color: var(--pst-color-text-muted, #666); }
 }
+@media print { .dt-landscape :is(form, output, label.dt-check) { display: none; } }
 """
 
 
