@@ -80,6 +80,24 @@ def plain_code(html: str) -> str:
     return re.sub(r'<span class="(?:n|o|p|si|w)">([^<]*)</span>|<span></span>', lambda found: found[1] or "", html)
 
 
+def plain_signatures(html: str) -> str:
+    """Signatures of the reference with spans for the names alone: the others tell nothing, and are half of its page."""
+
+    def plain(found: re.Match) -> str:
+        kept, open_ = [], []
+        for part in re.split(r"(</?(?:span|em)\b[^>]*>)", found[0]):
+            if part.startswith(("<span", "<em")):
+                open_.append(bool(re.search(r'class="(?:sig-prename|sig-name|property)\b', part)))
+                kept.append(part if open_[-1] else "")
+            elif part.startswith(("</span", "</em")):
+                kept.append(part if open_.pop() else "")
+            else:
+                kept.append(part)
+        return "".join(kept)
+
+    return re.sub(r'<dt class="sig .*?</dt>', plain, html, flags=re.S)
+
+
 def tall(html: str) -> float:
     """About how many pixels of height a section takes in a column of 75 characters: lines, code and pictures."""
     folds = 38 * html.count("<summary")
@@ -133,7 +151,7 @@ def named(html: str) -> str:
 def touched(html: str, page: Path, out: Path, kept: Path) -> str:
     """A page's HTML as readers get it; `page` is its file in the folder `out`."""
     way = "../" * len(page.relative_to(out).parent.parts)
-    html = icons.drawn(named(deeper.folded(headings_first(plain_code(html)))))
+    html = icons.drawn(named(deeper.folded(headings_first(plain_code(plain_signatures(html))))))
     html = pictures.to_files(html, f"{way}_images/", out / "_images", kept / "pictures")
     return with_heights(pictures.sized(html, page))
 

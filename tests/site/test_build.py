@@ -198,6 +198,21 @@ def test_the_page_for_404_has_its_links_from_the_top(served):
     assert error.value.code == 404 and error.value.read() == b'<base href="/"><p>gone</p>'
 
 
+def test_a_signature_keeps_its_text_its_names_and_its_link():
+    html = (
+        '<dt class="sig sig-object py" id="m.f">\n<em class="property"><span class="pre">class</span> </em>'
+        '<span class="sig-prename descclassname"><span class="pre">m.</span></span>'
+        '<span class="sig-name descname"><span class="pre">f</span></span><span class="sig-paren">(</span>'
+        '<em class="sig-param"><span class="n"><span class="pre">x</span></span><span class="o"><span class="pre">=</span>'
+        '</span><span class="default_value"><span class="pre">1</span></span></em><span class="sig-paren">)</span>'
+        '<a class="headerlink" href="#m.f">#</a></dt>\n<dd><em class="sig-param">kept</em></dd>'
+    )
+    plain = finish.plain_signatures(html)
+    assert re.sub("<[^>]*>", "", plain) == re.sub("<[^>]*>", "", html)
+    assert '<span class="sig-name descname">f</span>(x=1)<a class="headerlink" href="#m.f">#</a></dt>' in plain
+    assert '<em class="property">class </em>' in plain and plain.endswith('<em class="sig-param">kept</em></dd>')
+
+
 class TestDeeper:
     """Sections off the core path, folded whole."""
 
