@@ -20,6 +20,7 @@ from .build import build, components, half, pick_device, pick_dtype, pipeline_of
 from .families import FAMILIES, Family
 from .silence import quiet
 from .sources import FORMS, Folder, check_name, source_of, verify
+from .student import Student, StudentAdapter
 
 STILL_LIFE = "still-life"
 ENVIRONMENT = "DIFFUSION_TUTORIAL_MODEL"
@@ -113,7 +114,7 @@ def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> Tex
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, dtype=dtype)
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     schedule = FlowSchedule.from_config(config)
-    adapter = StableDiffusionAdapter(
+    adapter = (StudentAdapter if row.student else StableDiffusionAdapter)(
         unet.to(device),
         whole.vae,
         whole.text_encoder,
@@ -123,7 +124,7 @@ def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> Tex
         predicts=row.predicts,
         schedule=schedule,
     )
-    return TextToImage(adapter, schedule, row.name, check_words)
+    return (Student if row.student else TextToImage)(adapter, schedule, row.name, check_words)
 
 
 def _load_cascade(names: Sequence, device, dtype, offload) -> TextToImage:

@@ -22,6 +22,7 @@ class Shipped(NamedTuple):
     folder: str
     predicts: str  # a key of `predictions.PREDICTIONS`
     shares: str | None = None
+    student: bool = False  # of few evaluations, guidance being an input: `checkpoints.student`
 
     @property
     def path(self) -> Path:
@@ -34,6 +35,9 @@ KNOWN: dict[str, Shipped] = {
     for row in (
         Shipped("still-life", "Still Life", "model", "epsilon"),
         Shipped("still-life-flow", "Still Life, the flow", "model_flow", "flow", shares="still-life"),
+        Shipped(
+            "still-life-fast", "Still Life, fast", "model_fast", "flow", shares="still-life", student=True
+        ),
     )
 }
 

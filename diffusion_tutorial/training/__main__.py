@@ -1,7 +1,7 @@
 """`accelerate launch -m diffusion_tutorial.training`: from nothing, or from the shipped weights, to a Still Life folder.
 
-Stages: autoencoder, decoder, denoiser, flow, judge, classifier, export. A stage that was stopped goes on where it was; one
-that is finished is not repeated. Everything lies under --out.
+Stages: autoencoder, decoder, denoiser, flow, fast, judge, classifier, export. A stage that was stopped
+goes on where it was; one that is finished is not repeated. Everything lies under --out.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from transformers import CLIPTextModel
 from diffusion_tutorial.results import commit, machine
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
+from diffusion_tutorial.still_life.models import MODELS
 from diffusion_tutorial.still_life.scenes import sample_scenes
 
-from . import autoencoder, data, denoiser, flow
+from . import autoencoder, data, denoiser, distil, flow
 from .classifier import classifier_loss
-from .export import export, export_flow
+from .export import export, export_fast, export_flow
 from .judge import judge_loss
 from .loop import Schedule, fit, minutes_spent
 
-STAGES = ("autoencoder", "decoder", "denoiser", "flow", "judge", "classifier", "export")
+STAGES = ("autoencoder", "decoder", "denoiser", "flow", "fast", "judge", "classifier", "export")
 
 
 class Run:
@@ -143,6 +144,31 @@ class Run:
         self._fit("flow", denoiser.TextToNoise(unet, text_encoder), loss_fn, len(labels))
         self._save(unet, "unet-flow")
 
+    def fast(self) -> None:
+        """The student, from the flow: this run's, or the shipped one. The flow draws its lessons first."""
+        own = self.out / "unet-flow"
+        place = own if own.exists() else MODELS["still-life-flow"].path / "unet" if self.init else None
+        if place is None:
+            raise FileNotFoundError(
+                f"{own} is not there; allowed: the stage flow before fast, or --init shipped"
+            )
+        trained = (self.out / "text_encoder").exists()
+        texts = CLIPTextModel.from_pretrained(
+            (self.out if trained else self.init) / "text_encoder", torch_dtype=torch.float32
+        ).requires_grad_(False)
+        flow_unet = UNet2DConditionModel.from_pretrained(place, torch_dtype=torch.float32)
+        teacher = distil.Networks(flow_unet.requires_grad_(False), texts).eval().to(self.device)
+        tokens = distil.tokenizer_of(denoiser.load_tokenizer(self.out / "tokenizer"))
+        c, lane = self.config["fast"], self.accelerator
+        with lane.autocast():
+            distil.make_pairs(self.out / "pairs", teacher, tokens, c, lane.process_index, lane.num_processes)
+        lane.wait_for_everyone()
+        set_seed(self.config["seed"])
+        pairs = distil.read_pairs(self.out / "pairs", c)
+        student = distil.build_student(flow_unet).requires_grad_(True)
+        self._fit("fast", distil.Networks(student, texts), distil.reflow_loss(pairs), len(pairs["x0"]))
+        self._save(student, "unet-fast")
+
     def judge(self) -> None:
         c = self.config["data"]
         pictures, labels = data.pictures(
@@ -185,12 +211,16 @@ class Run:
             self._save_half(classifier, f"{name.replace('_', '-')}.safetensors")
 
     def export(self) -> None:
-        """out/model and out/model-flow, whichever of the two was trained here."""
-        made = {"unet": (export, "model"), "unet-flow": (export_flow, "model-flow")}
+        """out/model, out/model-flow and out/model-fast, whichever of them were trained here."""
+        made = {
+            "unet": (export, "model"),
+            "unet-flow": (export_flow, "model-flow"),
+            "unet-fast": (export_fast, "model-fast"),
+        }
         found = [name for name in made if (self.out / name).exists()]
         if not found:
             raise FileNotFoundError(
-                f"{self.out} has neither of {', '.join(made)}; allowed: a stage that trains one"
+                f"{self.out} has none of {', '.join(made)}; allowed: a stage that trains one"
             )
         if self.accelerator.is_main_process:
             for write, folder in (made[name] for name in found):

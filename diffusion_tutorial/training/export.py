@@ -17,7 +17,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from . import flow
+from . import distil, flow
 from .denoiser import SCHEDULER
 
 
@@ -51,12 +51,20 @@ def export(run: Path, folder: Path) -> None:
 
 def export_flow(run: Path, folder: Path) -> None:
     """run/unet-flow and its scheduler's config, replacing `folder` whole; all else the flow takes from the classic."""
-    run, folder = Path(run), Path(folder)
+    _export_unet(Path(run) / "unet-flow", flow.SCHEDULER, Path(folder))
+
+
+def export_fast(run: Path, folder: Path) -> None:
+    """run/unet-fast, the student, as `export_flow`."""
+    _export_unet(Path(run) / "unet-fast", distil.SCHEDULER, Path(folder))
+
+
+def _export_unet(source: Path, scheduler: dict, folder: Path) -> None:
     fresh = folder.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    unet = UNet2DConditionModel.from_pretrained(run / "unet-flow", torch_dtype=torch.float16)
+    unet = UNet2DConditionModel.from_pretrained(source, torch_dtype=torch.float16)
     unet.save_pretrained(fresh / "unet", safe_serialization=True)
-    FlowMatchEulerDiscreteScheduler(**flow.SCHEDULER).save_pretrained(fresh / "scheduler")
+    FlowMatchEulerDiscreteScheduler(**scheduler).save_pretrained(fresh / "scheduler")
     _settle(fresh, folder)
 
 

@@ -300,7 +300,7 @@ def test_the_flow_starts_from_the_shipped_weights_and_leaves_the_text_encoder(tm
 
     shared = ["--config", str(tmp_path / "config.yaml"), "--stages", "export", "--out"]
     with pytest.raises(
-        FileNotFoundError, match="neither of unet, unet-flow; allowed: a stage that trains one"
+        FileNotFoundError, match="none of unet, unet-flow, unet-fast; allowed: a stage that trains one"
     ):
         command.main([*shared, str(tmp_path / "no")])
     command.main([*shared, str(tmp_path / "whole")])
@@ -329,7 +329,17 @@ def test_two_processes_train_together(tmp_path):
     config["mixed_precision"] = "no"
     config["data"].update(shards=2, judge_shards=2)
     config["classifier"]["snapshots"] = [1]
-    for stage in ("autoencoder", "decoder", "denoiser", "flow", "judge", "classifier", "classifier_clean"):
+    config["fast"].update(shards=2, teacher_steps=2)
+    for stage in (
+        "autoencoder",
+        "decoder",
+        "denoiser",
+        "flow",
+        "fast",
+        "judge",
+        "classifier",
+        "classifier_clean",
+    ):
         config[stage]["schedule"].update(steps=2, batch=2, decay=1, save_every=2)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
@@ -351,8 +361,9 @@ def test_two_processes_train_together(tmp_path):
     outputs = [job.communicate(timeout=900)[0] for job in jobs]
     assert all(job.returncode == 0 for job in jobs), outputs
     records = [json.loads(line) for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()]
-    stages = ["autoencoder", "decoder", "denoiser", "flow", "judge", "classifier", "classifier_clean"]
+    stages = ["autoencoder", "decoder", "denoiser", "flow", "fast", "judge", "classifier", "classifier_clean"]
     assert [r["stage"] for r in records] == stages
     assert all(r["processes"] == 2 for r in records)
     assert (tmp_path / "run" / "model" / "judge.safetensors").exists()
     assert (tmp_path / "run" / "model-flow" / "SHA256SUMS").exists()
+    assert (tmp_path / "run" / "model-fast" / "SHA256SUMS").exists()
