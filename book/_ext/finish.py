@@ -10,6 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
+import deeper
 import fonts
 import icons
 import pictures
@@ -79,18 +80,35 @@ def plain_code(html: str) -> str:
     return re.sub(r'<span class="(?:n|o|p|si|w)">([^<]*)</span>|<span></span>', lambda found: found[1] or "", html)
 
 
+def plain_signatures(html: str) -> str:
+    """Signatures of the reference with spans for the names alone: the others tell nothing, and are half of its page."""
+
+    def plain(found: re.Match) -> str:
+        kept, open_ = [], []
+        for part in re.split(r"(</?(?:span|em)\b[^>]*>)", found[0]):
+            if part.startswith(("<span", "<em")):
+                open_.append(bool(re.search(r'class="(?:sig-prename|sig-name|property)\b', part)))
+                kept.append(part if open_[-1] else "")
+            elif part.startswith(("</span", "</em")):
+                kept.append(part if open_.pop() else "")
+            else:
+                kept.append(part)
+        return "".join(kept)
+
+    return re.sub(r'<dt class="sig .*?</dt>', plain, html, flags=re.S)
+
+
 def tall(html: str) -> float:
     """About how many pixels of height a section takes in a column of 75 characters: lines, code and pictures."""
-    code = sum(block.count("\n") * 20 + 60 for block in re.findall(r"<pre>.*?</pre>", html, re.S))
-    seen = re.sub(
-        r'<details class="dt-code.*?</div>\s*</details>|<pre>.*?</pre>|<math.*?</math>', "", html, flags=re.S
-    )
     folds = 38 * html.count("<summary")
+    html = deeper.outside(html)
+    code = sum(block.count("\n") * 20 + 60 for block in re.findall(r"<pre>.*?</pre>", html, re.S))
+    seen = re.sub(r"<pre>.*?</pre>|<math.*?</math>", "", html, flags=re.S)
     sizes = re.findall(r'<img(?! class="only-dark)[^>]*\bwidth="(\d+)" height="(\d+)"', html)
     drawn = sum(min(1.0, 620 / int(w)) * int(h) + 60 for w, h in sizes if int(w))
     blocks = len(re.findall(r"<(?:p|li|h[1-6]|tr|div class=\"math)\b", seen))
     text = len(re.sub(r"<[^>]+>", "", seen))
-    return text / 75 * 28 + blocks * 22 + code * 0.7 + folds + drawn
+    return text / 75 * 28 + blocks * 22 + code + folds + drawn
 
 
 def with_heights(html: str) -> str:
@@ -133,7 +151,7 @@ def named(html: str) -> str:
 def touched(html: str, page: Path, out: Path, kept: Path) -> str:
     """A page's HTML as readers get it; `page` is its file in the folder `out`."""
     way = "../" * len(page.relative_to(out).parent.parts)
-    html = icons.drawn(named(headings_first(plain_code(html))))
+    html = icons.drawn(named(deeper.folded(headings_first(plain_code(plain_signatures(html))))))
     html = pictures.to_files(html, f"{way}_images/", out / "_images", kept / "pictures")
     return with_heights(pictures.sized(html, page))
 

@@ -61,6 +61,7 @@ export function enhance(root) {
     choice("Negative prompt", "negative", different("negative"), "all"),
     choice("Weights fit in", "memory", MEMORY.map((gb) => [String(gb), `${gb} GB`]), "any size"),
     element("label", { class: "dt-check" }, element("input", { name: "asked", type: "checkbox" }), "the question's list only"),
+    element("label", { class: "dt-by" }, "Sort by", element("select", { name: "by" })),
     element("button", { type: "reset" }, "Show all"),
   );
   const said = element("output", { role: "status", "aria-live": "polite" });
@@ -77,20 +78,27 @@ export function enhance(root) {
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(filter));
+  form.addEventListener("reset", () => setTimeout(filter)); // after the fields are empty
 
   const heads = [...table.tHead.rows[0].cells];
+  const sort = (column, direction) => {
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    heads[column].setAttribute("aria-sort", direction);
+    const cells = new Map(rows.map((row) => [row, readCell(row.cells[column])]));
+    body.append(...[...rows].sort((a, b) => order(cells.get(a), cells.get(b), direction)));
+  };
+  // As cards, in a narrow window, the table has no heads: there a list sorts.
+  const { by } = form.elements;
+  by.append(element("option", { value: "" }, "as listed"));
   heads.forEach((head, column) => {
+    by.append(element("option", { value: String(column) }, head.textContent));
     const button = element("button", { type: "button" }, head.textContent);
     head.replaceChildren(button);
     button.addEventListener("click", () => {
-      const direction = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", direction);
-      const cells = new Map(rows.map((row) => [row, readCell(row.cells[column])]));
-      body.append(...[...rows].sort((a, b) => order(cells.get(a), cells.get(b), direction)));
+      sort(column, head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending");
     });
   });
+  by.addEventListener("change", () => (by.value === "" ? body.append(...rows) : sort(Number(by.value), "ascending")));
 
   // A name in the table leads to its sources, which lie folded up below it.
   const open = (id) => {

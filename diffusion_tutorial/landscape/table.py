@@ -189,6 +189,11 @@ TERMINAL = (
     *("system", "first available", "weights", "commercial use", "family", "denoiser, B", "PFLOP an image"),
     *("MFLOP a pixel", "GB in bf16", "steps, maker", "steps, library", "negative prompt", "edits"),
 )
+# What a page shows before a reader asks for every column.
+FIRST = (
+    *("system", "first available", "weights", "commercial use", "family", "denoiser, B", "GB in bf16"),
+    "negative prompt",
+)
 NOTES = (
     "* is unverified: somebody says it, but no primary source that was opened. unknown: no primary source that was "
     "opened says it. + in memory: a component whose configuration was not obtained is left out. Commercial use: "
@@ -270,54 +275,83 @@ def _cut(text: str, width: int) -> str:
 # --- HTML ---------------------------------------------------------------------------------------------------
 
 _STYLE = """
-.dt-landscape { font-size: 0.86rem; margin: 1rem 0; }
-.dt-landscape .dt-scroll { overflow: auto; max-height: 36rem; border: 1px solid var(--pst-color-border, #ddd);
-  border-radius: 8px; }
-.dt-landscape table { border-collapse: separate; border-spacing: 0; width: max-content; margin: 0; }
-.dt-landscape caption { text-align: left; padding: 0.5rem 0.7rem; caption-side: top; }
-.dt-landscape table :is(th, td) { text-align: left; vertical-align: top; padding: 0.35rem 0.7rem; max-width: 16rem;
-  border-bottom: 1px solid var(--pst-color-border, #ddd); background: var(--pst-color-background, #fff); }
-.dt-landscape thead th { position: sticky; top: 0; z-index: 2; white-space: nowrap; }
-.dt-landscape :is(tbody th, thead th:first-child) { position: sticky; left: 0; z-index: 1; }
-.dt-landscape thead th:first-child { z-index: 3; }
-.dt-landscape tbody th { font-weight: 600; max-width: 9.5rem; }
-.dt-landscape td[data-number] { text-align: right; font-variant-numeric: tabular-nums; }
+.dt-landscape { font-size: 0.84rem; margin: 1rem 0; container-type: inline-size; }
+.dt-landscape .dt-scroll { border: 1px solid var(--pst-color-border, #ddd); border-radius: 8px; }
+.dt-landscape table { border-collapse: separate; border-spacing: 0; width: 100%; margin: 0; line-height: 1.4; }
+.dt-landscape caption { text-align: left; padding: 0.5rem; caption-side: top; font-weight: 600; }
+.dt-landscape table :is(th, td) { text-align: left; vertical-align: top; background: var(--pst-color-background, #fff); }
+.dt-landscape :is(tbody th, thead th) { font-weight: 600; }
+.dt-landscape:not(:has(.dt-every:checked)) .dt-more { display: none; }
 .dt-landscape td[data-state="unknown"] { color: var(--pst-color-text-muted, #666); font-style: italic; }
 .dt-landscape td[data-state="unverified"] { text-decoration: underline dotted; text-underline-offset: 0.2em; }
 .dt-landscape th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
-  cursor: pointer; }
+  cursor: pointer; text-align: inherit; }
 .dt-landscape th[aria-sort="ascending"] button::after { content: " ▲"; }
 .dt-landscape th[aria-sort="descending"] button::after { content: " ▼"; }
 .dt-landscape form { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; margin: 0 0 0.7rem; align-items: end; }
 .dt-landscape form label { display: grid; gap: 0.15rem; }
-.dt-landscape form label.dt-check { display: flex; gap: 0.4rem; align-items: center; }
+.dt-landscape label.dt-check { display: flex; gap: 0.4rem; align-items: center; }
 .dt-landscape form :is(input, select, button) { font: inherit; padding: 0.25rem 0.4rem; color: inherit;
   background: var(--pst-color-surface, #f6f6f6); border: 1px solid var(--pst-color-text-muted, #777);
   border-radius: 5px; }
 .dt-landscape output { display: block; margin-bottom: 0.4rem; }
+.dt-landscape > label.dt-check { margin-bottom: 0.5rem; }
 .dt-landscape details { border-bottom: 1px solid var(--pst-color-border, #ddd); padding: 0.25rem 0; }
 .dt-landscape summary { cursor: pointer; }
 .dt-landscape dl { margin: 0.4rem 0 0.8rem 1rem; overflow-wrap: anywhere; }
 .dt-landscape dt { font-weight: 600; margin-top: 0.45rem; }
 .dt-landscape dd { margin: 0 0 0 1rem; }
 .dt-landscape q { color: var(--pst-color-text-muted, #555); }
-.dt-landscape [hidden] { display: none; }
+.dt-landscape [hidden] { display: none !important; }
+@container (min-width: 600px) {
+  .dt-landscape form label.dt-by { display: none; }
+  .dt-landscape table :is(th, td) { padding: 0.35rem 0.4rem; border-bottom: 1px solid var(--pst-color-border, #ddd); }
+  .dt-landscape thead th { vertical-align: bottom; }
+  .dt-landscape:not(:has(.dt-every:checked)) table :is(th, td) { overflow-wrap: anywhere; min-width: 3.6rem; }
+  .dt-landscape td[data-number] { text-align: right; font-variant-numeric: tabular-nums; }
+  .dt-landscape:has(.dt-every:checked) .dt-scroll { overflow: auto; max-height: 80vh; }
+  .dt-landscape:has(.dt-every:checked) table { width: max-content; }
+  .dt-landscape:has(.dt-every:checked) :is(th, td) { max-width: 16rem; }
+  .dt-landscape:has(.dt-every:checked) thead th { position: sticky; top: 0; z-index: 2; white-space: nowrap; }
+  .dt-landscape:has(.dt-every:checked) :is(tbody th, thead th:first-child) { position: sticky; left: 0; z-index: 1;
+    max-width: 9.5rem; }
+  .dt-landscape:has(.dt-every:checked) thead th:first-child { z-index: 3; }
+}
+@container (max-width: 599.9px) {
+  .dt-landscape .dt-scroll { border: 0; }
+  .dt-landscape :is(table, caption, tbody) { display: block; }
+  .dt-landscape thead { display: none; }
+  .dt-landscape tbody tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0.35rem 0.8rem; margin: 0 0 0.7rem;
+    padding: 0.6rem 0.8rem; border: 1px solid var(--pst-color-border, #ddd); border-radius: 8px; }
+  .dt-landscape table tbody :is(th, td) { border: 0; padding: 0; min-width: 0; overflow-wrap: anywhere; }
+  .dt-landscape tbody th { grid-column: 1 / -1; font-size: 1.05em; }
+  .dt-landscape tbody td::before { content: attr(data-label); display: block; font-size: 0.82em; font-style: normal;
+    color: var(--pst-color-text-muted, #666); }
+}
+@media print { .dt-landscape :is(form, output, label.dt-check) { display: none; } }
 """
 
 
 def as_html(found: Sequence[dict]) -> str:
-    """A table with the sources of every row below it; classes and data attributes are for landscape.mjs."""
+    """A table with the sources of every row below it; classes and data attributes are for landscape.mjs.
+
+    It shows the columns of FIRST, and all of them to whoever ticks the box. In a narrow window each row is a card whose
+    cells begin with their column's title; the roles keep it a table to those who hear it.
+    """
+    titles = list(columns(found[0]))
     head = "".join(
-        f'<th scope="col" data-column="{_slug(title)}">{html.escape(title)}</th>'
-        for title in columns(found[0])
+        f'<th role="columnheader" scope="col"{_more(title)} data-column="{_slug(title)}">{html.escape(title)}</th>'
+        for title in titles
     )
     body = "".join(_html_row(row) for row in found)
     lists = "".join(_html_sources(row) for row in found)
     return (
         f'<div class="dt-landscape" data-landscape><style>{_STYLE}</style>'
+        f'<p id="dt-landscape-notes">{html.escape(NOTES)}</p>'
+        f'<label class="dt-check"><input type="checkbox" class="dt-every">all {len(titles)} columns</label>'
         '<div class="dt-scroll" role="region" aria-label="Text-to-image systems" tabindex="0">'
-        f"<table><caption>{len(found)} text-to-image systems. {html.escape(NOTES)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<table role="table" aria-describedby="dt-landscape-notes"><caption>{len(found)} text-to-image systems</caption>'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{body}</tbody></table></div>'
         f'<details class="dt-all"><summary>Where each fact was read, with excerpts</summary>{lists}</details></div>'
     )
 
@@ -326,7 +360,9 @@ def _html_row(row: dict) -> str:
     facts, cells = row["facts"] | {"commercial": row["commercial"]}, []
     for title, (text, key) in columns(row).items():
         if title == "system":
-            cells.append(f'<th scope="row"><a href="#source-{row["id"]}">{html.escape(text)}</a></th>')
+            cells.append(
+                f'<th role="rowheader" scope="row"><a href="#source-{row["id"]}">{html.escape(text)}</a></th>'
+            )
             continue
         state = facts[SHOWN[title]]["state"] if title in SHOWN else "computed"
         attributes = f' data-state="{state if key is not None else "unknown"}"'
@@ -334,7 +370,10 @@ def _html_row(row: dict) -> str:
             attributes += f' data-number="{key:.6g}"'
         if state == "unverified":
             attributes += f' title="{html.escape("unverified: " + facts[SHOWN[title]].get("note", ""))}"'
-        cells.append(f"<td{attributes}>{html.escape(text)}</td>")
+        label = html.escape(title)
+        cells.append(
+            f'<td role="cell"{_more(title)} data-label="{label}"{attributes}>{html.escape(text)}</td>'
+        )
     memory = row["computed"]["bytes_bf16"] / 1e9 if row["computed"] else ""
     data = {
         "weights": facts["weights"]["value"],
@@ -346,7 +385,12 @@ def _html_row(row: dict) -> str:
         "partial": str(bool(row["computed"] and row["computed"]["missing"])).lower(),
     }
     attributes = " ".join(f'data-{key}="{html.escape(str(value))}"' for key, value in data.items())
-    return f"<tr {attributes}>{''.join(cells)}</tr>"
+    return f"""<tr role="row" {attributes}>{"".join(cells)}</tr>"""
+
+
+def _more(title: str) -> str:
+    """The class of a column that is shown on request."""
+    return "" if title in FIRST else ' class="dt-more"'
 
 
 def _html_sources(row: dict) -> str:

@@ -18,6 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "book" / "_ext")]
 
+import deeper  # noqa: E402
 import finish  # noqa: E402
 import fonts  # noqa: E402
 import icons  # noqa: E402
@@ -195,3 +196,50 @@ def test_the_page_for_404_has_its_links_from_the_top(served):
     with pytest.raises(urllib.error.HTTPError) as error:
         asked(f"{served}/deep/down/none.html")
     assert error.value.code == 404 and error.value.read() == b'<base href="/"><p>gone</p>'
+
+
+def test_a_signature_keeps_its_text_its_names_and_its_link():
+    html = (
+        '<dt class="sig sig-object py" id="m.f">\n<em class="property"><span class="pre">class</span> </em>'
+        '<span class="sig-prename descclassname"><span class="pre">m.</span></span>'
+        '<span class="sig-name descname"><span class="pre">f</span></span><span class="sig-paren">(</span>'
+        '<em class="sig-param"><span class="n"><span class="pre">x</span></span><span class="o"><span class="pre">=</span>'
+        '</span><span class="default_value"><span class="pre">1</span></span></em><span class="sig-paren">)</span>'
+        '<a class="headerlink" href="#m.f">#</a></dt>\n<dd><em class="sig-param">kept</em></dd>'
+    )
+    plain = finish.plain_signatures(html)
+    assert re.sub("<[^>]*>", "", plain) == re.sub("<[^>]*>", "", html)
+    assert '<span class="sig-name descname">f</span>(x=1)<a class="headerlink" href="#m.f">#</a></dt>' in plain
+    assert '<em class="property">class </em>' in plain and plain.endswith('<em class="sig-param">kept</em></dd>')
+
+
+class TestDeeper:
+    """Sections off the core path, folded whole."""
+
+    head = '<section>\n<h3 id="a">A</h3>\n'
+    marked = (
+        '<section>\n<span id="old"></span><h3 id="b">B <a href="#b">¶</a></h3>\n<!-- deeper -->\n<p>text</p>\n</section>'
+    )
+
+    def test_the_heading_is_the_line_and_the_rest_is_inside(self):
+        html = deeper.folded(f"{self.head}<p>open</p></section>{self.marked}<section><h3>C</h3></section>")
+        assert html.count("<details") == html.count("</details></section>") == 1
+        line, inside = re.search(r"<details[^>]*><summary>(.*?)</summary>(.*?)</details>", html, re.S).groups()
+        assert 'id="old"' in line and 'id="b"' in line and inside.strip() == "<p>text</p>"
+        assert html.startswith(f"{self.head}<p>open</p></section><section><details") and deeper.MARK not in html
+
+    def test_a_mark_without_a_heading_or_over_sections_is_refused(self):
+        with pytest.raises(ValueError, match="where no heading is"):
+            deeper.folded(f"{self.head}<p>open</p>{deeper.MARK}</section>")
+        with pytest.raises(ValueError, match="'A' is marked as deeper and holds sections"):
+            deeper.folded(f"{self.head}{deeper.MARK}<section><h4>D</h4></section></section>")
+
+    def test_outside_leaves_the_lines_of_folds(self):
+        inner = "<details><summary>in</summary>deep</details>"
+        html = f"<p>a</p><details class='x'><summary>line</summary>b{inner}c</details><p>d</p>"
+        assert deeper.outside(html) == "<p>a</p><summary>line</summary><p>d</p>"
+        assert deeper.outside(f"<p>a</p>{inner}{inner}e") == "<p>a</p><summary>in</summary><summary>in</summary>e"
+
+    def test_a_folded_section_is_guessed_to_be_as_tall_as_its_line(self):
+        long = self.marked.replace("text", "text " * 2000)
+        assert finish.tall(deeper.folded(long)) < 0.1 * finish.tall(long)

@@ -88,3 +88,64 @@ def test_a_name_opens_its_sources(page):
     page.click("tbody a[href='#source-sdxl']")
     assert page.locator("#source-sdxl dl").is_visible()
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_the_first_columns_fit_without_a_scroller_and_a_box_shows_the_rest(browser, rows):
+    page = opened(browser, rows, viewport={"width": 690, "height": 900})
+    page.wait_for_selector(".dt-landscape form")
+    heads = page.locator("thead th:visible button")
+    assert heads.all_inner_texts() == list(table.FIRST)
+    measure = "(e) => [e.scrollWidth - e.clientWidth, e.scrollHeight - e.clientHeight]"
+    scroller = page.locator(".dt-scroll")
+    assert scroller.evaluate(measure) == [0, 0]
+    page.get_by_label(f"all {len(table.columns(rows[0]))} columns").check()
+    assert heads.all_inner_texts() == list(table.columns(rows[0]))
+    wide, tall = scroller.evaluate(measure)
+    assert wide > 0 and tall > 0 and scroller.evaluate("(e) => getComputedStyle(e).overflowX") == "auto"
+    page.close()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_on_a_phone_a_system_is_a_card_whose_cells_begin_with_their_titles(browser, rows, javascript):
+    page = opened(browser, rows, viewport={"width": 390, "height": 844}, java_script_enabled=javascript)
+    shown = list(table.FIRST)[1:]
+    for count in (len(shown), len(table.columns(rows[0])) - 1):
+        card = page.locator("tbody tr").nth(3)
+        cells = card.locator("td:visible")
+        assert cells.count() == count
+        if javascript:
+            titles = card.evaluate(
+                """(row) => [...row.cells].slice(1).filter((cell) => cell.offsetHeight)
+                  .map((cell) => getComputedStyle(cell, "::before").content.slice(1, -1))"""
+            )
+            assert titles == (shown if count == len(shown) else list(table.columns(rows[0]))[1:])
+            edges = page.evaluate(
+                """[...document.querySelectorAll(".dt-landscape :is(td, th, p, caption)")]
+                  .filter((e) => e.offsetHeight).map((e) => e.getBoundingClientRect().right)"""
+            )
+            assert max(edges) <= 390
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_label(f"all {len(table.columns(rows[0]))} columns").check()
+    assert not page.locator("thead").is_visible()
+    page.close()
+
+
+def test_a_card_is_a_row_with_named_cells_to_those_who_hear_it(browser, rows):
+    page = opened(browser, rows, viewport={"width": 390, "height": 844})
+    page.wait_for_selector(".dt-landscape form")
+    heard = page.locator(".dt-landscape table").aria_snapshot()
+    assert "- table" in heard and heard.count("- rowheader") == len(rows)
+    first = rows[0]
+    assert f'- cell "{table.FIRST[1]} {table.columns(first)[table.FIRST[1]][0]}"' in heard
+    page.close()
+
+
+def test_a_list_sorts_the_cards(browser, rows):
+    page = opened(browser, rows, viewport={"width": 390, "height": 844})
+    page.get_by_label("Sort by").select_option("GB in bf16")
+    sizes = {r["name"]: r["computed"] and r["computed"]["bytes_bf16"] for r in rows}
+    counted = [sizes[name] for name in names(page) if sizes[name]]
+    assert counted == sorted(counted) and sizes[names(page)[-1]] is None
+    page.get_by_label("Sort by").select_option("as listed")
+    assert names(page) == [row["name"] for row in rows]
+    page.close()

@@ -77,7 +77,7 @@ def test_preferences_carry_their_interval_and_their_day(rows):
 
 def test_the_html_has_a_row_and_a_list_of_sources_for_every_system(rows):
     page = table.as_html(rows)
-    assert page.count("<tr ") == len(rows)
+    assert page.count('<tr role="row" data-') == len(rows)
     assert set(re.findall(r'href="#(source-[^"]+)"', page)) == set(re.findall(r'id="(source-[^"]+)"', page))
 
 
