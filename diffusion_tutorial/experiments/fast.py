@@ -37,10 +37,10 @@ from .guidance_matched import short_prompts
 
 NAME, TEACHER, CLASSIC = "still-life-fast", "still-life-flow", "still-life"
 STEPS = (1, 2, 4)
-SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+SCALES = (1.0, 1.5, 2.0, 4.0, 6.0)
 RIGHT_N, HELD_OUT_N, UNSAID_N, FRECHET_N, NEGATIVE_N, SCALE_N = 1000, 500, 2000, 2000, 500, 500
 RIGHT_SCALE, FRECHET_SCALE = 2.0, 1.5
-CURVE = {CLASSIC: (2, 4, 8, 20), TEACHER: (1, 2, 4, 8, 20)}  # steps of the teachers in the figure
+CURVE = {CLASSIC: (4, 8, 20), TEACHER: (1, 2, 4, 8)}  # steps of the teachers in the figure
 NEGATIVE, AGAINST, NEGATIVE_SCALE = "a sphere", "red", 3.0
 TEACHER_STEPS = 8  # of the flow where the student is compared with it
 
