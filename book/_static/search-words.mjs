@@ -7,6 +7,11 @@ export const LEFT_OUT = new Set(
 );
 
 export const ALIKE = {
+  lcm: { as: ["other ways to a student", "consistency"] },
+  turbo: { as: ["student", "adversarial"] },
+  schnell: { as: ["student"] },
+  lightning: { as: ["student"] },
+  "rectified flow": { as: ["reflow", "flow"] },
   vram: { as: ["memory fit", "will it fit", "offloading"] },
   gpu: { as: ["graphics card", "will it fit"] },
   ram: { as: ["memory"] },

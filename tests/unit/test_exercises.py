@@ -12,6 +12,7 @@ CHAPTERS = (
     "few-steps",
     "solvers",
     "schedules",
+    "flows",
     "guidance",
     "negative-prompts",
     "real-checkpoints",
