@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffusion_tutorial import load
+from diffusion_tutorial import gaussian, load, step_noise
 from diffusion_tutorial.results import read
 from diffusion_tutorial.still_life.captions import parse
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
@@ -38,7 +39,8 @@ class Set:
     """The pictures of one sheet: what was drawn, by view and stop, and with which settings of the playground."""
 
     name: str  # in the address, and of the file
-    draw: Callable[[object], list[list[Tensor]]]  # model -> views of stops of (3, 64, 64) in [0, 1]
+    # (model, places of stops) -> views of these stops, of (3, 64, 64) in [0, 1]
+    draw: Callable[[object, Sequence[int]], list[list[Tensor]]]
     live: dict = field(default_factory=dict)
     rows: list[dict] = field(
         default_factory=list
@@ -82,13 +84,13 @@ SENTENCE, SEED, STEPS, SCALE = (
 )
 
 
-def noise_to_picture(model) -> list[list[Tensor]]:
+def noise_to_picture(model, places: Sequence[int]) -> list[list[Tensor]]:
     """What a run holds before each step and after the last, and what it expects; in the end that is the picture."""
     run = model.sample(SENTENCE, num_inference_steps=STEPS, guidance_scale=SCALE, seed=SEED).trajectory
     last = run[-1].x_s
     holds = torch.cat([*(step.x_t for step in run), last])
     expects = torch.cat([*(step.x0 for step in run), last])
-    return [list(model.decode(holds)), list(model.decode(expects))]
+    return [list(model.decode(states[list(places)])) for states in (holds, expects)]
 
 
 def first() -> Stage:
@@ -131,7 +133,79 @@ def first() -> Stage:
     )
 
 
-STAGES: dict[str, Callable[[], Stage]] = {"first": first}
+# --- few steps: two samplers from the same noise --------------------------------------------------------------------
+
+OPEN = "a sphere"  # leaves five attributes to the sampler, and is not guided
+COUNTS = (1, 2, 3, 5, 10, 25, 50, 100)
+STARTS = (0, 1, 2)
+BESIDE = ("ddim", "ddpm")
+
+
+@cache
+def of_all_starts(model, sampler: str, steps: int) -> Tensor:
+    """(starts, 3, 64, 64): each picture has the noises of image 0 of its own seed, as in the playground."""
+    shape = (1, *model.latent_shape)
+    noises = [step_noise(shape, seed) for seed in STARTS]
+    return model.sample(
+        [OPEN] * len(STARTS),
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        sampler=sampler,
+        latents=torch.cat([gaussian(shape, seed) for seed in STARTS]),
+        noise=lambda step: torch.cat([noise(step) for noise in noises]),
+        keep_trajectory=False,
+    ).images
+
+
+def side_by_side(start: int) -> Callable:
+    """The drawing of a start: DDIM, then DDPM, by number of steps."""
+
+    def draw(model, places: Sequence[int]) -> list[list[Tensor]]:
+        return [[of_all_starts(model, name, COUNTS[k])[start] for k in places] for name in BESIDE]
+
+    return draw
+
+
+def few_steps() -> Stage:
+    kept = {name: read("few_steps")["measured"][f"keeps, {name}"] for name in BESIDE}
+    shares, same = {}, {}
+    for name, found in kept.items():
+        far = found["strangers"]["distance"]["value"]
+        measured = {int(n): v for n, v in found["by_steps"].items()}
+        shares[name] = [measured[n]["distance"]["value"] / far if n in measured else None for n in COUNTS]
+        same[name] = {n: v["same"]["value"] for n, v in measured.items()}
+    rows = [
+        {"stop": str(n), "ddim": percent(shares["ddim"][k]), "ddpm": percent(shares["ddpm"][k])}
+        if shares["ddim"][k] is not None
+        else {"stop": str(n), "plain": True}
+        for k, n in enumerate(COUNTS)
+    ]
+    facts = {
+        "n": str(kept["ddim"]["by_steps"]["5"]["distance"]["n"]),
+        "many": str(kept["ddim"]["many"]),
+        **{f"{name}{n}": percent(share) for name, values in same.items() for n, share in values.items()},
+        "strangers": percent(kept["ddim"]["strangers"]["same"]["value"]),
+    }
+    live = {"prompt": OPEN, "scale": 1, "sampler": BESIDE[0], "other": BESIDE[1]}
+    return Stage(
+        "steps",
+        [str(n) for n in COUNTS],
+        1,
+        [
+            Set(str(seed), side_by_side(k), {"seed": seed}, rows, [shares[name] for name in BESIDE])
+            for k, seed in enumerate(STARTS)
+        ],
+        "few-steps",
+        [live | {"steps": n} for n in COUNTS],
+        columns=6,
+        set_key="seed",
+        ticks=[(0, "0"), (0.5, "50%"), (1, "100%")],
+        guesses=[3, 4, 5, 7],
+        facts=facts,
+    )
+
+
+STAGES: dict[str, Callable[[], Stage]] = {"first": first, "few-steps": few_steps}
 
 # --- sheets ---------------------------------------------------------------------------------------------------------
 
@@ -213,12 +287,12 @@ def stored() -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def distance(path: Path, pictures: list[list[Tensor]], stage: Stage) -> float:
-    """The largest root mean square between a stored cell and its picture drawn anew."""
+def distance(path: Path, pictures: list[list[Tensor]], stage: Stage, places: Sequence[int]) -> float:
+    """The largest root mean square between a stored cell and its picture drawn anew, over some places of stops."""
     shown = cells_of(path, stage, len(pictures))
     worst = 0.0
     for view, drawn in zip(shown, pictures):
-        for one, picture in zip(view, drawn, strict=True):
+        for one, picture in zip((view[k] for k in places), drawn, strict=True):
             new = cell(picture, stage.side)[PAD:-PAD, PAD:-PAD] / 255
             worst = max(worst, float(np.sqrt(((one - new) ** 2).mean())))
     return worst
@@ -236,10 +310,11 @@ def main() -> int:
     for name in options.names or STAGES:
         stage = STAGES[name]()
         for chosen in stage.sets:
-            pictures, path = chosen.draw(model), file_of(name, chosen)
+            places = range(len(stage.stops))
+            pictures, path = chosen.draw(model, places), file_of(name, chosen)
             if not options.check:
                 sheet(pictures, stage).save(path, "WEBP", quality=stage.quality, method=6)
-            far = distance(path, pictures, stage)
+            far = distance(path, pictures, stage, places)
             print(
                 f"{path.name}: {path.stat().st_size:,} bytes, at most {far:.3f} from its pictures", flush=True
             )

@@ -74,7 +74,7 @@ export function start(root) {
     slider.value = at;
     slider.style.setProperty("--share", `${(100 * at) / (about.stops.length - 1)}%`);
     const veiled = "veiled" in one("curve").dataset; // no number before the reader has guessed
-    const says = filled(veiled ? words.plain : words.says, rows[at]);
+    const says = filled(veiled || rows[at].plain ? words.plain : words.says, rows[at]);
     slider.setAttribute("aria-valuetext", says);
     one("value").textContent = about.stops[at];
     one("says").textContent = says;

@@ -321,7 +321,7 @@ def test_every_word_has_its_place():
         page = BeautifulSoup(playground_site.stage.element(name, "static", None), "html.parser")
         about = json.loads(page.find("script").string)
         assert page.find(class_="stage-draw") is None and about["model"] is None
-        row = facts["sets"][0]["rows"][0]
+        row = next(row for row in facts["sets"][0]["rows"] if "plain" not in row)
         for text in (*about["words"]["alts"], about["words"]["says"], about["words"]["plain"]):
             assert set(re.findall(r"\{(\w+)\}", text)) <= set(row), text
         assert set(re.findall(r"\{(\w+)\}", about["words"]["answer"])) <= {"guess"}
@@ -343,12 +343,13 @@ def apart(a, b):
 
 
 def test_the_first_pages_run_is_the_models():
-    """A few states of the run, drawn anew."""
+    """The run, drawn anew."""
     from diffusion_tutorial import load
 
     stage = stages.STAGES["first"]()
-    drawn = stage.sets[0].draw(load("still-life"))
-    assert stages.distance(stages.file_of("first", stage.sets[0]), drawn, stage) < stages.NEAR
+    places = range(len(stage.stops))
+    drawn = stage.sets[0].draw(load("still-life"), places)
+    assert stages.distance(stages.file_of("first", stage.sets[0]), drawn, stage, places) < stages.NEAR
 
 
 def test_the_first_pages_chips_show_what_they_say():
@@ -370,3 +371,33 @@ def test_the_first_pages_chips_show_what_they_say():
     # Step 15: the shape is there, and the floor in front is not even yet.
     uneven = [float(image[:, 50:].std((1, 2)).mean()) for image in holds]
     assert read["holds"]["shape"][15] == shape and uneven[15] > 5 * uneven[20]
+
+
+def test_few_steps_are_the_models():
+    """A start at few steps, drawn anew."""
+    from diffusion_tutorial import load
+
+    stage = stages.STAGES["few-steps"]()
+    places = [k for k, n in enumerate(stages.COUNTS) if n <= 5]
+    drawn = stage.sets[2].draw(load("still-life"), places)
+    path = stages.file_of("few-steps", stage.sets[2])
+    assert stages.distance(path, drawn, stage, places) < stages.NEAR
+    other = stages.file_of("few-steps", stage.sets[1])
+    assert stages.distance(other, drawn, stage, places) > stages.NEAR  # another start would be seen
+
+
+def test_the_chips_of_few_steps_show_what_they_say():
+    judge, at = Judge.load(), {n: k for k, n in enumerate(stages.COUNTS)}
+    (ddim, ddpm), (ddim_2, _) = pictures("few-steps", 0), pictures("few-steps", 2)
+    one, other, third = (judge.read(images) for images in (ddim, ddpm, ddim_2))
+    last = at[100]
+    names = ("shape", "colour", "floor", "wall")
+    # Start 0, 10 steps: DDIM has its scene. DDPM's ball is orange, and has another colour at 25, 50 and 100.
+    assert all(one[name][k] == one[name][last] for name in names for k in range(at[10], last))
+    assert other.words["colour"][other["colour"][at[10]]] == "orange"
+    assert len(set(other["colour"][at[10] :].tolist())) == 4
+    # Start 0, 100 steps: DDIM is where it was at 10.
+    assert apart(ddim[at[10]], ddim[last]) < 0.2 * apart(ddpm[at[10]], ddpm[last])
+    # Start 2: DDIM at 5 steps is another scene than at 10, and from there it stays.
+    assert any(third[name][at[5]] != third[name][last] for name in ("shape", "colour"))
+    assert all(third[name][k] == third[name][last] for name in names for k in range(at[10], last))
