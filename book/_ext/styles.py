@@ -64,7 +64,7 @@ def start(app: Sphinx) -> None:
 
 def write(static: Path, names: list[str], pages: list[Path], faces: str) -> None:
     """site.css in the folder `static`. `faces` are the rules of the fonts."""
-    ours = sorted(names, key=lambda name: Path(name).name in ("custom.css", "playground.css"))
+    ours = sorted(names, key=lambda name: Path(name).name in ("custom.css", "playground.css", "stage.css"))
     css = joined(static, [*THEME, *(name for name in ours if name not in THEME)])
     katex = _FONT_FACE.sub("", (package("katex") / "dist" / "katex.css").read_text(encoding="utf-8"))
     scripts = [

@@ -1,5 +1,8 @@
 // <diffusion-playground preset="few-steps" manifest="…/manifest.json" megabytes="9.8">
 //
+// With "begin" the model is loaded at once: who put the element there had the reader's word. "settings", as JSON, are first
+// values other than the preset's.
+//
 // What stands inside the element, a heading (slot "head") and pictures made beforehand, is what a reader sees without
 // JavaScript, before the model is loaded, and where it cannot be. With the model the pictures give way to live ones
 // (live.mjs, fetched then).
@@ -54,7 +57,8 @@ export class DiffusionPlayground extends HTMLElement {
     if (!this.isConnected) return;
     this.#client?.addEventListener("change", this.#onChange);
     this.#show();
-    if (this.#near) this.#arrive();
+    if (this.hasAttribute("begin") && ["idle", "failed"].includes(this.#client?.phase) && !this.#tools.obstacle()) this.#client.load();
+    else if (this.#near) this.#arrive();
   }
 
   get #downloads() {
@@ -75,7 +79,8 @@ export class DiffusionPlayground extends HTMLElement {
     const at = this.shadowRoot.activeElement;
     stills.hidden = true;
     live.hidden = false;
-    this.#live = mount(this.getAttribute("preset"), live, (text) => (spoken.textContent = text), this.#client);
+    const given = JSON.parse(this.getAttribute("settings") ?? "{}");
+    this.#live = mount(this.getAttribute("preset"), live, (text) => (spoken.textContent = text), this.#client, given);
     if (at === load || at === stopLoad) live.focus(); // the button is gone; the keyboard goes on from here
   }
 

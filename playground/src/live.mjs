@@ -13,10 +13,13 @@ import { prompt, sentence, text } from "./words.mjs";
 
 const QUIET_MS = 70; // of no change before a run starts
 
-/** Fill `root` with a preset's controls and pictures. say: speaks a sentence to those who cannot see. */
-export function mount(name, root, say, client) {
+/**
+ * Fill `root` with a preset's controls and pictures. say: speaks a sentence to those who cannot see; given: first values
+ * other than the preset's own.
+ */
+export function mount(name, root, say, client, given = {}) {
   const { defaults, top, controls, more, groups, keeps = [] } = PRESETS[name];
-  const settings = { ...defaults };
+  const settings = within({ ...defaults, ...given });
   const made = {}; // controls by the name of their setting
   const tiles = new Map();
   const rows = new Map(); // by the title of their group
@@ -170,4 +173,13 @@ export function mount(name, root, say, client) {
       !still,
     );
   }
+}
+
+/** Settings with each number inside the range of its control, which a stage's list of stops may leave. */
+function within(settings) {
+  const inside = ([name, value]) => {
+    const { kind, min, max } = SETTINGS[name] ?? {};
+    return [name, kind === "range" ? Math.min(Math.max(value, min), max) : value];
+  };
+  return Object.fromEntries(Object.entries(settings).map(inside));
 }

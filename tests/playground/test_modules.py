@@ -38,7 +38,7 @@ def values(tmp_path_factory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", ["modules", "engine"])
+@pytest.mark.parametrize("name", ["modules", "stage", "engine"])
 def test_the_browser_gives_what_python_gives(values, name):
     """engine: the whole model on WebAssembly in Node, seven runs, final latents within 1e-3 and pictures within 3/255."""
     environment = {**os.environ, "GOLDEN": str(values), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}

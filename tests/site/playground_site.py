@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "book" / "_ext")]
 
+import stage  # noqa: E402
 from serve import Handler  # noqa: E402
 
 import playground  # noqa: E402
@@ -28,10 +29,11 @@ SIZES = {"unet": 900_000, "decoder": 300_001}
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Playground</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="styles/custom.css"><link rel="stylesheet" href="styles/playground.css">
+<link rel="stylesheet" href="styles/stage.css">
 <style>body {{ margin: 0; background: var(--pst-color-background); color: var(--pst-color-text-base); }}
 html[data-theme="light"] .only-dark, html[data-theme="dark"] .only-light {{ display: none !important; }}
 main {{ max-width: 46rem; margin: 0 auto; padding: 1rem; }}</style>
-<script type="module" src="static/element.mjs"></script></head>
+<script type="module" src="static/{program}.mjs"></script></head>
 <body><main class="bd-article"><h1>Playground</h1>{body}</main></body></html>"""
 
 
@@ -110,6 +112,7 @@ def frame(folder: Path) -> Path:
     static = folder / "static"
     shutil.copytree(SOURCE, static)
     shutil.copytree(playground.STILLS, static / "stills")
+    shutil.copytree(stage.PICTURES, static / stage.FOLDER)
     (folder / "styles").mkdir()
     for style in (ROOT / "book" / "_static").glob(
         "*.css"
@@ -124,6 +127,10 @@ def pages(folder: Path) -> None:
     for theme in ("light", "dark"):
         for name in playground.stills():
             page(folder / f"{name}-{theme}.html", theme, element(name))
+        for name in stage.facts():
+            live = {"manifest": "static/model/manifest.json", "megabytes": f"{sum(SIZES.values()) / 1e6:.1f}"}
+            text = stage.element(name, "static", live) + "<p>" + "What stands below. " * 40 + "</p>"
+            page(folder / f"stage-{name}-{theme}.html", theme, text, "stage")
     page(folder / "two.html", "light", element("intro") + element("few-steps"))
     page(folder / "bare.html", "light", element("intro").replace(attributes(), ""))
     page(folder / "index.html", "light", "<p>Pages of one playground each.</p>")
@@ -142,8 +149,8 @@ def element(name: str) -> str:
     return f"{opening}{attributes()}>" + text[text.index(">") + 1 :]
 
 
-def page(path: Path, theme: str, body: str) -> None:
-    path.write_text(PAGE.format(theme=theme, body=body), encoding="utf-8")
+def page(path: Path, theme: str, body: str, program: str = "element") -> None:
+    path.write_text(PAGE.format(theme=theme, body=body, program=program), encoding="utf-8")
 
 
 def serve(folder: Path) -> tuple[str, Faults, ThreadingHTTPServer]:

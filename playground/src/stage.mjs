@@ -1,0 +1,208 @@
+// The stage at the top of a page. The page has all of it, and its first picture; this moves it: the control, by slider or
+// by a finger on the pictures, the guess, "try this", the address, and the model on the reader's word.
+
+import { filled, fromAddress, placed, points, toAddress } from "./stage-state.mjs";
+
+const QUIET_MS = 300; // of no change before the address follows, and a sentence is spoken
+
+/** Bring a stage to life. */
+export function start(root) {
+  const about = JSON.parse(root.querySelector("script").textContent);
+  const all = (name) => [...root.querySelectorAll(`.stage-${name}`)];
+  const one = (name) => root.querySelector(`.stage-${name}`);
+  const slider = root.querySelector("input[type=range]");
+  const state = { at: about.first, set: 0, guess: null, ...fromAddress(location.hash, about) };
+  const { words } = about;
+  let shown = 0; // the set whose pictures are on show
+  let timer = 0;
+
+  slider.addEventListener("input", () => move({ at: slider.valueAsNumber }));
+  for (const button of all("option")) button.addEventListener("click", () => guess(Number(button.dataset.at)));
+  for (const button of all("set")) button.addEventListener("click", () => move({ set: Number(button.dataset.set) }));
+  for (const button of all("chip")) button.addEventListener("click", () => attempt(button));
+  one("reveal").addEventListener("click", () => {
+    unveil();
+    show();
+    slider.focus();
+  });
+  one("copy").addEventListener("click", copy);
+  one("draw")?.addEventListener("click", draw);
+  for (const word of all("word")) word.addEventListener("change", article);
+  drag(one("views"));
+  addEventListener("hashchange", () => {
+    const asked = fromAddress(location.hash, about);
+    if (asked) open(asked);
+  });
+  show();
+  if (location.hash.startsWith("#stage=") && fromAddress(location.hash, about)) open(state);
+
+  function open(asked) {
+    Object.assign(state, asked);
+    if (state.guess !== null) unveil();
+    show();
+    root.scrollIntoView({ block: "nearest" });
+  }
+
+  function move(change) {
+    Object.assign(state, change);
+    for (const chip of all("chip")) chip.setAttribute("aria-pressed", "false");
+    one("look").textContent = words.look;
+    show();
+    later();
+  }
+
+  function attempt(chip) {
+    move({ at: Number(chip.dataset.at), set: Number(chip.dataset.set) });
+    chip.setAttribute("aria-pressed", "true");
+    one("look").textContent = chip.dataset.look;
+  }
+
+  function guess(at) {
+    state.guess = at;
+    unveil();
+    show();
+    later();
+  }
+
+  function unveil() {
+    one("curve").removeAttribute("data-veiled");
+  }
+
+  function show() {
+    const { at, set, guess } = state;
+    const { rows, curve } = about.sets[set];
+    slider.value = at;
+    slider.style.setProperty("--share", `${(100 * at) / (about.stops.length - 1)}%`);
+    const veiled = "veiled" in one("curve").dataset; // no number before the reader has guessed
+    const says = filled(veiled || rows[at].plain ? words.plain : words.says, rows[at]);
+    slider.setAttribute("aria-valuetext", says);
+    one("value").textContent = about.stops[at];
+    one("says").textContent = says;
+    for (const button of all("set")) button.setAttribute("aria-pressed", String(Number(button.dataset.set) === set));
+    for (const button of all("option")) button.setAttribute("aria-pressed", String(Number(button.dataset.at) === guess));
+    curve.forEach((values, k) => trace(points(values, about.frame), k, at));
+    mark(guess);
+    pictures();
+  }
+
+  /** A series of the curve, and its dot. */
+  function trace(path, series, at) {
+    const line = root.querySelector(`polyline[data-series="${series}"]`);
+    line.setAttribute("points", path.filter(Boolean).map((p) => p.map((v) => v.toFixed(1)).join()).join(" "));
+    const dot = root.querySelector(`circle[data-series="${series}"]`);
+    dot.style.visibility = path[at] ? "" : "hidden";
+    if (!path[at]) return;
+    dot.setAttribute("cx", path[at][0].toFixed(1));
+    dot.setAttribute("cy", path[at][1].toFixed(1));
+  }
+
+  function mark(guess) {
+    one("answer").hidden = guess === null;
+    one("mark").style.visibility = guess === null ? "hidden" : "visible";
+    if (guess === null) return;
+    one("answer").textContent = filled(words.answer, { guess: about.stops[guess] });
+    const [[x]] = points([0], { ...about.frame, left: about.frame.left + (about.frame.width * guess) / (about.stops.length - 1) });
+    one("mark").setAttribute("transform", `translate(${x.toFixed(1)} 0)`);
+  }
+
+  /** The pictures of the state; those of another set when they have come, so that none stands under a wrong label. */
+  async function pictures() {
+    const { set } = state;
+    const views = all("view");
+    if (set !== shown) {
+      const sheet = new Image();
+      sheet.src = about.folder + about.sets[set].file;
+      views[0].parentElement.setAttribute("aria-busy", "true");
+      try {
+        await sheet.decode();
+      } catch {
+        one("says").textContent = words.missing;
+        return;
+      }
+      if (set !== state.set) return;
+      shown = set;
+      views[0].parentElement.removeAttribute("aria-busy");
+    }
+    const row = about.sets[set].rows[state.at];
+    views.forEach((view, k) => {
+      const image = view.querySelector("img");
+      const source = about.folder + about.sets[set].file;
+      if (image.getAttribute("src") !== source) image.setAttribute("src", source);
+      const { left, top } = placed(about.sheet, k * about.stops.length + state.at);
+      image.style.left = `${left}%`;
+      image.style.top = `${top}%`;
+      image.alt = filled(words.alts[k], row);
+    });
+  }
+
+  /** What comes of a change once it has settled: the address, and a sentence for those who cannot see. */
+  function later() {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      history.replaceState(null, "", toAddress(about, state));
+      const spoken = [one("says").textContent, state.guess === null ? "" : one("answer").textContent];
+      one("spoken").textContent = spoken.join(" ");
+    }, QUIET_MS);
+  }
+
+  /** A finger or a mouse on the pictures moves the control as the slider does. */
+  function drag(area) {
+    let from = null;
+    const last = about.stops.length - 1;
+    area.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      from = { x: event.clientX, at: state.at };
+      area.setPointerCapture(event.pointerId);
+    });
+    area.addEventListener("pointermove", (event) => {
+      if (!from) return;
+      const share = (event.clientX - from.x) / area.clientWidth;
+      const at = Math.min(Math.max(from.at + Math.round(1.2 * share * last), 0), last);
+      if (at !== state.at) move({ at });
+    });
+    for (const end of ["pointerup", "pointercancel"]) area.addEventListener(end, () => (from = null));
+  }
+
+  /** "a" or "an", as the first word asks. */
+  function article() {
+    const [first = "object"] = all("word").map((word) => word.value).filter(Boolean);
+    one("article").textContent = "aeiou".includes(first[0]) ? "an" : "a";
+  }
+
+  async function copy() {
+    const link = new URL(toAddress(about, state), location.href).href;
+    history.replaceState(null, "", link);
+    try {
+      await navigator.clipboard.writeText(link);
+      one("spoken").textContent = one("copy").textContent = words.copied;
+    } catch {
+      one("copy").textContent = words.inAddress;
+    }
+  }
+
+  /** The playground in the stage's own place, with the stage's settings. The press is the reader's word to load. */
+  async function draw() {
+    one("draw").disabled = true;
+    const settings = { ...about.live[state.at], ...about.sets[state.set].live };
+    const said = Object.fromEntries(all("word").filter((word) => word.value).map((word) => [word.name, word.value]));
+    try {
+      const [captions] = await Promise.all([import("./captions.mjs"), import("./element.mjs")]);
+      if (all("word").length) settings.prompt = captions.caption(said);
+    } catch {
+      one("draw").disabled = false;
+      one("spoken").textContent = one("promise").textContent = words.missing;
+      return;
+    }
+    const live = document.createElement("diffusion-playground");
+    for (const [name, value] of Object.entries({ ...about.model, preset: about.preset, settings: JSON.stringify(settings), begin: "" })) live.setAttribute(name, value);
+    const head = document.createElement("p");
+    head.className = "playground-title";
+    head.slot = "head";
+    head.textContent = words.live;
+    live.append(head);
+    one("offer").replaceWith(live);
+    one("spoken").textContent = words.live;
+  }
+}
+
+for (const root of document.querySelectorAll(".dt-stage")) start(root);
