@@ -1,5 +1,8 @@
 // <diffusion-playground preset="few-steps" manifest="…/manifest.json" megabytes="9.8">
 //
+// With the attributes models="still-life still-life-flow" and sizes="the classic 9.8 MB, the flow 9.1 MB" it loads these
+// models in place of the classic alone, and says beforehand what each weighs.
+//
 // What stands inside the element, a heading (slot "head") and pictures made beforehand, is what a reader sees without
 // JavaScript, before the model is loaded, and where it cannot be. With the model the pictures give way to live ones
 // (live.mjs, fetched then).
@@ -22,7 +25,7 @@ export class DiffusionPlayground extends HTMLElement {
   connectedCallback() {
     if (!this.shadowRoot) {
       this.attachShadow({ mode: "open" }).append(h("style", {}, STYLE), this.#frame());
-      this.#parts.load.textContent = `Load the model, ${this.getAttribute("megabytes")} MB`;
+      this.#parts.load.textContent = `Load the ${this.getAttribute("models") ? "models" : "model"}, ${this.getAttribute("megabytes")} MB`;
     }
     if (this.#downloads) this.#connect();
     this.#observer = new IntersectionObserver(
@@ -50,7 +53,7 @@ export class DiffusionPlayground extends HTMLElement {
       return this.#refuse("its program could not be loaded");
     }
     const manifest = this.getAttribute("manifest");
-    if (manifest) this.#client ??= this.#tools.clientFor(new URL(manifest, document.baseURI).href);
+    if (manifest) this.#client ??= this.#tools.clientFor(new URL(manifest, document.baseURI).href, this.getAttribute("models")?.split(" "));
     if (!this.isConnected) return;
     this.#client?.addEventListener("change", this.#onChange);
     this.#show();
@@ -121,9 +124,11 @@ export class DiffusionPlayground extends HTMLElement {
       trouble.textContent = `The model could not be loaded: ${this.#client.reason}. ${BEFOREHAND}`;
       load.textContent = "Try again";
     }
+    const sizes = this.getAttribute("sizes");
+    const parts = sizes ? `They are ${sizes}; what is kept from an earlier visit is not fetched again. ` : "";
     promise.textContent = savesData()
       ? "Your browser asks pages to save data, so nothing is loaded unless you say so."
-      : "It then runs here, on your own machine. Nothing is sent.";
+      : `${parts}${sizes ? "They then run" : "It then runs"} here, on your own machine. Nothing is sent.`;
     const { received, total } = this.#client ?? {};
     if (phase === "loading" && total) {
       meter.value = received / total;
