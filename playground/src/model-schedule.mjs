@@ -20,6 +20,8 @@ export function scheduleOf({ kind, steps_offset: stepsOffset, ...levels }) {
  * Formulas and reasons stand there.
  */
 export class FlowSchedule {
+  time = "sigma"; // in which Heun's method averages slopes
+
   constructor({ shift = 1, numTrainTimesteps = 1000, spacing = "trailing", stepsOffset = 1 } = {}) {
     if (!(shift > 0 && shift < Infinity)) throw new RangeError(allowed("shift", shift, "a finite number above 0"));
     if (!Number.isInteger(numTrainTimesteps) || numTrainTimesteps < 2) {

@@ -1,6 +1,7 @@
 // What each preset asks: its controls, their first values, and the runs of the sampler that settings stand for. First
 // values are those of the notebooks' widgets.
 
+import { CLASSIC } from "./family.mjs";
 import { lane, share } from "./lane.mjs";
 import { SAMPLERS } from "./samplers.mjs";
 
@@ -13,6 +14,7 @@ const FIRST = { prompt: PROMPT, negative: "", sampler: "ddim", steps: 20, eta: 0
  *               "More settings"
  * groups        from settings to rows of lanes: { title, columns, lanes }. A lane has a key that stays the same while
  *               settings change, a label, and what it runs: settings, guidance rule, count, film
+ * models        names of the models that it needs, unless it is the classic alone
  * keeps         names of the settings with which the pictures that stay beside the live ones were made; they are shown
  *               while these have their first values, so that they never stand beside pictures of another prompt
  */
@@ -92,6 +94,25 @@ export const PRESETS = {
       };
       const without = lane("without", "Without it", { ...s, negative: "" }, free(s.scale), { count: 4 });
       return [{ columns: 3, lanes: [without, ...shown.map((name) => formulas[name]())] }];
+    },
+  },
+  flows: {
+    // Each model at its own levels. The student's guidance is an input; the others are asked twice a step, so at four
+    // steps eight times.
+    models: [CLASSIC, "still-life-flow", "still-life-fast"],
+    defaults: { prompt: "a large shiny red sphere on a green floor", negative: "", sampler: "ddim", eta: 0, guide: 2, seed: 0 },
+    top: ["prompt"],
+    controls: ["guide", "seed"],
+    more: [],
+    groups: (s) => {
+      const of = (key, label, steps, model) => lane(key, label, { ...s, steps }, free(s.guide), { model });
+      const lanes = [
+        of("classic", "classic, 4 steps", 4),
+        of("flow", "flow, 4 steps", 4, "still-life-flow"),
+        of("student-4", "student, 4 steps", 4, "still-life-fast"),
+        of("student-1", "student, 1 step", 1, "still-life-fast"),
+      ];
+      return [{ columns: 4, lanes }];
     },
   },
 };

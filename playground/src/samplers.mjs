@@ -42,10 +42,21 @@ export function eulerStep(xT, eps, aT, aS, variable = "u") {
   return { xS: xT.map((x, k) => end * (x / root + du * eps[k])), x0: xT.map((x, k) => x / root - uT * eps[k]) };
 }
 
-/** Heun's method (EDM algorithm 1); epsS is the denoiser's answer to Euler's xS. */
-export function heunStep(xT, eps, aT, aS, epsS) {
-  const mean = eps.map((e, k) => (e + epsS[k]) / 2);
-  return { xS: eulerStep(xT, mean, aT, aS).xS, x0: predict(xT, eps, aT) };
+/**
+ * Heun's method (EDM algorithm 1); epsS is the denoiser's answer to Euler's xS. variable "u" averages dy/du = eps, "sigma"
+ * the velocity eps - x0 of a straight-line flow.
+ */
+export function heunStep(xT, eps, aT, aS, epsS, variable = "u") {
+  checkChoice("variable", variable, ["u", "sigma"]);
+  const x0 = predict(xT, eps, aT);
+  if (variable === "u") {
+    const mean = eps.map((e, k) => (e + epsS[k]) / 2);
+    return { xS: eulerStep(xT, mean, aT, aS).xS, x0 };
+  }
+  const x0S = predict(eulerStep(xT, eps, aT, aS).xS, epsS, aS);
+  const [scaleT, scaleS] = [aT, aS].map((a) => 1 / (Math.sqrt(a) + Math.sqrt(1 - a))); // to the flow's own coordinates
+  const dsigma = scaleS * Math.sqrt(1 - aS) - scaleT * Math.sqrt(1 - aT);
+  return { xS: xT.map((x, k) => (scaleT * x + (dsigma * (eps[k] - x0[k] + epsS[k] - x0S[k])) / 2) / scaleS), x0 };
 }
 
 /** DPM-Solver++(2M), algorithm 2. Without a step before it, and at aS = 1, it is DDIM's. */
@@ -131,6 +142,7 @@ export function uniPCStep(xT, eps, aT, aS, before = []) {
  *   noise()      the step's noise
  *   before       [{ x0, a }] of up to two steps before this one, the last one first
  *   again(xS)    the denoiser's answer at the step's end, a second evaluation; a promise
+ *   time         in which slopes are averaged, see heunStep
  */
 export const SAMPLERS = {
   ddpm: { title: "DDPM, small variance", stochastic: true, previous: "grid", step: (k) => ddpm(k, "small") },
@@ -185,18 +197,19 @@ function ddpm({ xT, eps, aT, aS, noise }, variance) {
   return ddpmStep(xT, eps, aT, aS, aS < 1 ? noise() : null, variance);
 }
 
-async function heun({ xT, eps, aT, aS, again }) {
+async function heun({ xT, eps, aT, aS, again, time }) {
   const first = eulerStep(xT, eps, aT, aS);
-  return aS < 1 ? heunStep(xT, eps, aT, aS, await again(first.xS)) : first; // at 1 no noise is left to predict
+  return aS < 1 ? heunStep(xT, eps, aT, aS, await again(first.xS), time) : first; // at 1 no noise is left to predict
 }
 
 /**
  * Walk along transitions, one step at a time; stopping the iteration stops the work.
  * @param {(x, moment: Moment) => ArrayLike<number> | Promise<ArrayLike<number>>} denoiser
  * @param {(index: number) => ArrayLike<number>} noise for step `index`
+ * @param {string} time in which "heun" averages slopes, "u" or "sigma": the schedule's
  * Yields { index, t, s, alphaBarT, alphaBarS, xT, eps, x0, xS, nfe }.
  */
-export async function* walk(denoiser, xT, transitions, sampler = "ddim", eta = 0, noise = null) {
+export async function* walk(denoiser, xT, transitions, sampler = "ddim", eta = 0, noise = null, time = "u") {
   checkChoice("sampler", sampler, Object.keys(SAMPLERS));
   if (eta !== 0 && sampler !== "ddim") throw new RangeError(allowed("eta", eta, `0 with sampler ${sampler}; ddim alone has it`));
   const { step: take } = SAMPLERS[sampler];
@@ -209,7 +222,7 @@ export async function* walk(denoiser, xT, transitions, sampler = "ddim", eta = 0
     };
     const eps = await ask(xT, { step: index, steps, t, alphaBar: aT });
     const again = (xS) => ask(xS, { step: index + 1, steps, t: s, alphaBar: aS });
-    const { xS, x0 } = await take({ xT, eps, aT, aS, eta, before, again, noise: () => noise(index) });
+    const { xS, x0 } = await take({ xT, eps, aT, aS, eta, before, again, time, noise: () => noise(index) });
     before = [{ x0, a: aT }, ...before.slice(0, 1)];
     yield { index, t, s, alphaBarT: aT, alphaBarS: aS, xT, eps, x0, xS, nfe };
     xT = xS;

@@ -6,6 +6,8 @@ export const SPACINGS = ["leading", "linspace", "trailing"];
 
 /** A table of alpha_bar, and which of its levels a sampler visits. */
 export class NoiseSchedule {
+  time = "u"; // in which Heun's method averages slopes
+
   /**
    * @param {ArrayLike<number>} alphasCumprod in (0, 1], falling, the noisiest last
    * @param final what DDIM takes as alpha_bar behind the last step

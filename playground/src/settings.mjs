@@ -23,6 +23,7 @@ export const SETTINGS = {
   eta: { kind: "range", label: "eta (DDIM)", min: 0, max: 1, step: 0.1, digits: 1 },
   spacing: { kind: "select", label: "Spacing", options: spacings },
   scale: { kind: "range", label: "Guidance scale", min: 0, max: 15, step: 0.5, digits: 1 },
+  guide: { kind: "range", label: "Guidance scale", min: 1, max: 6, step: 0.5, digits: 1 }, // what a student was told of
   weight: { kind: "range", label: "Weight of the negative", min: 0, max: 15, step: 0.5, digits: 1 },
   formula: {
     kind: "select",

@@ -1,7 +1,7 @@
 // The worker: downloads the model, makes the engine and runs jobs, one at a time. One worker serves a whole page.
 //
 //   page to worker                                    worker to page
-//   { type: "load", manifest }                        progress, starting, ready | failed
+//   { type: "load", manifest, models }                progress, starting, ready | failed
 //   { type: "run", id, lanes, preview }               step, lane, done | error | stopped, each with the id
 //   { type: "cancel", id }                            (the job's "stopped")
 //   { type: "abort" }                                 failed with code "cancelled"
@@ -22,7 +22,7 @@ let loading = null;
 let busy = false;
 
 addEventListener("message", ({ data }) => {
-  if (data.type === "load") load(data.manifest);
+  if (data.type === "load") load(data);
   else if (data.type === "abort") loading?.abort();
   else if (data.type === "run") {
     jobs.push({ ...data, cancelled: false });
@@ -32,7 +32,7 @@ addEventListener("message", ({ data }) => {
   }
 });
 
-async function load(url) {
+async function load({ manifest: url, models }) {
   if (engine || loading) return;
   const why = forbidden();
   if (why) return postMessage({ type: "failed", code: "blocked", message: why }); // before a byte of the model is asked for
@@ -49,7 +49,7 @@ async function load(url) {
       told = now;
       postMessage({ type: "progress", received, total });
     };
-    const files = await loadFiles(manifest, url, { onProgress, signal });
+    const files = await loadFiles(manifest, url, { models, onProgress, signal });
     postMessage({ type: "starting" });
     const { createEngine } = await code;
     engine = await createEngine({ manifest, files });

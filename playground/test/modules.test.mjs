@@ -7,7 +7,7 @@ import * as plane from "../src/mixture-walk.mjs";
 import { FlowSchedule, scheduleOf } from "../src/model-schedule.mjs";
 import { gaussian } from "../src/noise.mjs";
 import { PREDICTIONS } from "../src/predictions.mjs";
-import { SAMPLERS, ddimStep, walk } from "../src/samplers.mjs";
+import { SAMPLERS, ddimStep, heunStep, walk } from "../src/samplers.mjs";
 import { NoiseSchedule } from "../src/schedule.mjs";
 import { UnknownWordError, encode } from "../src/tokenizer.mjs";
 import { apart, golden } from "./golden.mjs";
@@ -17,10 +17,10 @@ const linear = NoiseSchedule.linear();
 describe("the floors", () => {
   // A module may import from lower floors alone, so there is no circle; a new module needs its place here.
   const FLOORS = [
-    "captions dom errors lane live-style mixture noise predictions sha256 stage-state store style wasm",
-    "controls download guidance samplers schedule tile tokenizer words client",
-    "mixture-walk model-schedule settings",
-    "engine mixture-view presets",
+    "captions dom errors lane live-style mixture noise predictions sha256 stage-state style wasm",
+    "controls family guidance samplers schedule tile told tokenizer words",
+    "mixture-walk model-schedule settings store",
+    "client download engine mixture-view presets",
     "live worker",
     "element",
     "stage",
@@ -63,6 +63,17 @@ describe("samplers", () => {
     expect(end.nfe).toBe(nfe);
   });
 
+  test.each(golden.flow_walks)("$sampler at a flow's levels", async ({ sampler, x, nfe }) => {
+    const [blobs, flow] = [ring(), new FlowSchedule({ shift: 2 })];
+    const transitions = flow.transitions(5, "trailing");
+    const denoiser = (points, { alphaBar }) => eps(blobs, points, alphaBar);
+    const noise = (k) => Float64Array.from(gaussian(4, 2, 11, k + 1));
+    let end;
+    for await (const step of walk(denoiser, Float64Array.from(gaussian(4, 2, 11)), transitions, sampler, 0, noise, flow.time)) end = step;
+    expect(apart(end.xS, x)).toBeLessThan(1e-9);
+    expect(end.nfe).toBe(nfe);
+  });
+
   test.each(golden.plane)("guided in the plane: $sampler, pair $pair, scale $scale", async ({ sampler, scale, pair, x, nfe }) => {
     const blobs = ring();
     const wanted = blobs.filter(({ label }) => label === pair);
@@ -86,6 +97,7 @@ describe("samplers", () => {
   test("refuse what makes no sense", async () => {
     expect(() => ddimStep(Float64Array.of(1), Float64Array.of(1), 0.3, 0.5, 2)).toThrow(/eta/);
     expect(() => ddimStep(Float64Array.of(1), Float64Array.of(1), 0.3, 0.5, 1)).toThrow(/noise/);
+    expect(() => heunStep(Float64Array.of(1), Float64Array.of(1), 0.3, 0.5, Float64Array.of(1), "v")).toThrow(/variable is “v”; allowed: u, sigma/);
     await expect(walk(() => 0, [], [], "dimm").next()).rejects.toThrow(/sampler is “dimm”; allowed: ddpm,/);
     await expect(walk(() => 0, [], [], "toString").next()).rejects.toThrow(/toString/);
     await expect(walk(() => 0, [], [], "ddpm", 0.5).next()).rejects.toThrow(/eta/);

@@ -17,7 +17,7 @@ NOTES = ("note", "tip", "hint", "important", "warning", "caution", "attention", 
 LOOKS = {"class", "name", "open", "icon", "color", "animate", "width", "height", "align", "figclass", "scale"}
 OPTIONS = {"image": LOOKS | {"alt"}, "figure": LOOKS | {"alt"}, "math": LOOKS | {"label"}}  # of others: LOOKS
 ASIDES = "admonition, dropdown, " + ", ".join(NOTES)
-DIRECTIVES = f"{ASIDES}, code, code-block, figure, image, math, playground"
+DIRECTIVES = f"{ASIDES}, code, code-block, figure, image, math, playground, stage"
 FOLD = re.compile(r"<details\b[^>]*>\s*<summary>(?P<title>.*?)</summary>|(?P<end></details>)", re.S)
 HEADING = re.compile(r"^(#{1,6}) ", re.M)
 RULE = "---"
@@ -74,7 +74,7 @@ def directive(block: Block, book: Book, here: str) -> str:
         picture = f"![{alt}]({book.image(argument)})"
         return "\n\n".join(filter(None, (picture, text(body, book, here))))
     inside = text(body, book, here)
-    if name == "playground":
+    if name in ("playground", "stage"):
         live = f"Live on [the page of this chapter]({book.page_address(here)})."
         return quoted(live, inside)
     if name == "dropdown" or (

@@ -176,6 +176,21 @@ def walks() -> list[dict]:
     return found
 
 
+def flow_walks() -> list[dict]:
+    """Samplers on the six blobs at a flow's levels, in float64."""
+    ring, schedule = tiny.ring(), FlowSchedule(2.0)
+    x, noise, found = gaussian((4, 2), 11).double(), step_noise((4, 2), 11), []
+    for sampler in SAMPLERS:
+        if sampler == "euler-u2":  # its first step is out of all bounds there
+            continue
+        run = trajectory(
+            ring.denoiser(schedule), x, schedule, 5, sampler, 0.0, lambda k: noise(k).double(), "trailing"
+        )
+        *_, last = run
+        found.append({"sampler": sampler, "x": last.x_s.flatten().tolist(), "nfe": last.nfe})
+    return found
+
+
 def schedules() -> list[dict]:
     """Levels as the page gets them, and the steps that samplers make of them."""
     classic = NoiseSchedule.scaled_linear(set_alpha_to_one=False, steps_offset=1)
@@ -254,42 +269,44 @@ def words() -> dict:
 
 
 def pictures() -> list[dict]:
-    model, found = load(), []
-    for sampler, steps, eta, spacing, data, prompt, negative, seed, count in RUNS:
-        drawn = model.sample(
-            prompt,
-            negative if "neg" in rule(data).branches else None,
-            num_inference_steps=steps,
-            sampler=sampler,
-            eta=eta,
-            spacing=spacing,
-            seed=seed,
-            num_images=count,
-            guidance=rule(data),
-        )
-        found.append(
-            {
-                "request": {
-                    "prompt": prompt,
-                    "negativePrompt": negative,
-                    "numInferenceSteps": steps,
-                    "sampler": sampler,
-                    "eta": eta,
-                    "spacing": spacing,
-                    "seed": seed,
-                    "numImages": count,
-                    "guidance": data,
-                },
-                "latents": drawn.latents.flatten().tolist(),
-                "first_x0": drawn.trajectory[0].x0.flatten().tolist(),
-                "timesteps": drawn.timesteps.tolist(),
-                "nfe": drawn.nfe,
-                "pictures": (drawn.images * 255)
-                .round()
-                .to(torch.uint8)
-                .permute(0, 2, 3, 1)
-                .flatten()
-                .tolist(),
-            }
-        )
-    return found
+    model = load()
+    return [picture(model, *run) for run in RUNS]
+
+
+def picture(model, sampler, steps, eta, spacing, data, prompt, negative, seed, count) -> dict:
+    """A run of a model: the page's request, and what Python makes of the same."""
+    drawn = model.sample(
+        prompt,
+        negative if "neg" in rule(data).branches else None,
+        num_inference_steps=steps,
+        sampler=sampler,
+        eta=eta,
+        spacing=spacing,
+        seed=seed,
+        num_images=count,
+        guidance=rule(data),
+    )
+    request = {
+        "prompt": prompt,
+        "negativePrompt": negative,
+        "numInferenceSteps": steps,
+        "sampler": sampler,
+        "eta": eta,
+        "spacing": spacing,
+        "seed": seed,
+        "numImages": count,
+        "guidance": data,
+    }
+    return found(model.name, request, drawn)
+
+
+def found(name: str, request: dict, drawn) -> dict:
+    """What Python drew, beside the request for the same on the page; the classic is what a request asks by default."""
+    return {
+        "request": request | ({} if name == export.CLASSIC else {"model": name}),
+        "latents": drawn.latents.flatten().tolist(),
+        "first_x0": drawn.trajectory[0].x0.flatten().tolist(),
+        "timesteps": drawn.timesteps.tolist(),
+        "nfe": drawn.nfe,
+        "pictures": (drawn.images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).flatten().tolist(),
+    }

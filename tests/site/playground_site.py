@@ -25,7 +25,9 @@ import playground  # noqa: E402
 
 SOURCE = ROOT / "playground" / "src"
 FAKE = ROOT / "tests" / "site" / "fake"
-SIZES = {"unet": 900_000, "decoder": 300_001}
+SIZES = {"unet.onnx": 900_000, "decoder.onnx": 300_001}
+# The U-Nets of the models beside the classic.
+FURTHER = {"still-life-flow": 200_000, "still-life-fast": 250_000}
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Playground</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="styles/custom.css"><link rel="stylesheet" href="styles/playground.css">
@@ -88,15 +90,22 @@ def write(folder: Path, pace: int = 2, dead: bool = False) -> None:
     static = frame(folder)
     shutil.copytree(FAKE, static, dirs_exist_ok=True)
     (static / "model").mkdir()
-    files = []
-    for name, size in SIZES.items():
-        data = (hashlib.sha256(name.encode()).digest() * (size // 32 + 1))[:size]
-        digest = hashlib.sha256(data).hexdigest()
-        (static / "model" / f"{name}-{digest[:12]}.bin").write_bytes(data)
-        files.append({"name": name, "path": f"{name}-{digest[:12]}.bin", "bytes": size, "sha256": digest})
-    manifest = {"files": files, "pace": pace, "dead": dead}
+    files = [put(static / "model", name, size) for name, size in SIZES.items()]
+    models = {
+        name: {"files": [put(static / "model", f"unet-{name}.onnx", size)]} for name, size in FURTHER.items()
+    }
+    manifest = {"files": files, "models": models, "pace": pace, "dead": dead}
     (static / "model" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     pages(folder)
+
+
+def put(folder: Path, name: str, size: int) -> dict:
+    """A file of so many bytes that its name decides, and its entry of the manifest."""
+    data = (hashlib.sha256(name.encode()).digest() * (size // 32 + 1))[:size]
+    digest = hashlib.sha256(data).hexdigest()
+    path = f"{name.partition('.')[0]}-{digest[:12]}.bin"
+    (folder / path).write_bytes(data)
+    return {"name": name, "path": path, "bytes": size, "sha256": digest}
 
 
 def write_real(folder: Path) -> None:
@@ -136,8 +145,11 @@ def pages(folder: Path) -> None:
     page(folder / "index.html", "light", "<p>Pages of one playground each.</p>")
 
 
-def attributes() -> str:
-    return f' manifest="static/model/manifest.json" megabytes="{sum(SIZES.values()) / 1e6:.1f}"'
+def attributes(name: str = "intro") -> str:
+    """What the directive would write of this site's models."""
+    sizes = {"still-life": sum(SIZES.values()) / 1e6} | {model: size / 1e6 for model, size in FURTHER.items()}
+    models = playground.stills()[name].get("models", ["still-life"])
+    return playground.attributes(("manifest.json", {model: sizes[model] for model in models}), "static")
 
 
 def element(name: str) -> str:
@@ -146,7 +158,7 @@ def element(name: str) -> str:
     if name == "mixture":
         return text
     opening = f'<diffusion-playground preset="{name}"'
-    return f"{opening}{attributes()}>" + text[text.index(">") + 1 :]
+    return f"{opening}{attributes(name)}>" + text[text.index(">") + 1 :]
 
 
 def page(path: Path, theme: str, body: str, program: str = "element") -> None:

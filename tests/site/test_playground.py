@@ -15,8 +15,8 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "site")]
 
 import playground_site  # noqa: E402
 
-PRESETS = ["intro", "still-life", "few-steps", "guidance", "negative-prompts"]
-LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 4, "negative-prompts": 3}
+PRESETS = ["intro", "still-life", "few-steps", "guidance", "negative-prompts", "flows"]
+LANES = {"intro": 1, "still-life": 1, "few-steps": 2, "guidance": 4, "negative-prompts": 3, "flows": 4}
 AXE = ROOT / "scripts/vendor/node_modules/axe-core/axe.min.js"
 SCRIPT_LIMIT, PICTURE_LIMIT = 60_000, 250_000
 WAIT = 20_000
@@ -75,7 +75,7 @@ def open_page(browser, server, faults):
 
 
 def load(page):
-    page.get_by_role("button", name=re.compile("Load the model|Try again")).first.click()
+    page.get_by_role("button", name=re.compile("Load the models?|Try again")).first.click()
 
 
 def finish(page, lanes=1):
@@ -187,7 +187,7 @@ def test_where_a_policy_forbids_webassembly_it_says_so_and_fetches_nothing(open_
     alert = page.get_by_role("alert")
     alert.wait_for()
     assert "WebAssembly, which the model needs, is blocked here" in alert.inner_text()
-    assert page.get_by_role("button", name=re.compile("Load the model|Try again")).count() == 0
+    assert page.get_by_role("button", name=re.compile("Load the models?|Try again")).count() == 0
     assert page.locator("diffusion-playground img").first.is_visible()
     assert not [path for path in faults.asked if "/model/" in path]
 
@@ -294,6 +294,44 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(open_page, faults
     again = open_page("intro-light", context=page.context)
     finish(again)
     assert [path for path in faults.asked if path.endswith(".bin")]
+
+
+def test_a_preset_loads_its_own_models_and_no_other(open_page, faults):
+    """The classic alone where that is enough; a page of three says what each weighs and fetches only what is missing."""
+    classic, further = playground_site.SIZES, playground_site.FURTHER
+    first = open_page("intro-light")
+    load(first)
+    finish(first)
+    files = [path for path in faults.asked if path.endswith(".bin")]
+    assert len(files) == len(classic) and not [path for path in files if "still-life-f" in path]
+    faults.asked.clear()
+    page = open_page("flows-light", context=first.context)
+    button = page.get_by_role("button", name="Load the models, 1.7 MB")
+    button.wait_for()
+    promise = page.locator(".offer .note").first.inner_text()
+    assert "the classic 1.2 MB, the flow 0.2 MB, the student 0.2 MB" in promise
+    page.wait_for_timeout(300)
+    assert not [path for path in faults.asked if path.endswith(".bin")]
+    button.click()
+    finish(page, 4)
+    files = [path for path in faults.asked if path.endswith(".bin")]
+    assert len(files) == len(further) and all("still-life-f" in path for path in files)
+    assert titles(page) == ["classic, 4 steps", "flow, 4 steps", "student, 4 steps", "student, 1 step"]
+    asked = "4 steps of ddim with still-life-fast, guidance 2, seed 0"
+    assert asked in page.locator(".stage canvas").nth(2).get_attribute("aria-label")
+    slide(page, "Guidance scale", 5.5)
+    page.get_by_text("Run 1 of 4").or_(page.get_by_text("Done in")).first.wait_for()
+    page.wait_for_function(
+        """() => [...document.querySelector("diffusion-playground").shadowRoot.querySelectorAll(".stage canvas")]
+          .every((canvas) => canvas.getAttribute("aria-label").includes("guidance 5.5, seed 0"))"""
+    )
+    faults.asked.clear()
+    again = open_page("flows-light", context=first.context)  # all is kept: it starts by itself
+    finish(again, 4)
+    back = open_page("intro-light", context=first.context)  # and what it does not need was not forgotten
+    finish(back)
+    assert not [path for path in faults.asked if path.endswith(".bin")]
+    assert page.faults == again.faults == back.faults == []
 
 
 def test_data_saver_loads_nothing_by_itself(open_page, faults):
@@ -1078,6 +1116,8 @@ def test_stills_are_those_of_the_presets():
         if name != "mixture":
             plan = playground_stills.stills()[name]
             alts = [
-                playground_stills.describe(first[name] | p.changes, p.rule, p.image) for p in plan.pictures
+                playground_stills.describe(first[name] | p.changes, p.rule, p.image, p.model)
+                for p in plan.pictures
             ]
+            assert entry.get("models") == playground_stills.models_needed().get(name)
             assert [p["alt"] for p in entry["pictures"]] == alts
