@@ -18,9 +18,7 @@ from . import memory
 from .checks import check_config, check_links, check_scheduler, read_json, root_of, shard_names
 from .families import FAMILIES, WORDS, Family, starts
 
-FORMS = (
-    "'still-life', 'still-life-flow', 'still-life-fast', a folder in diffusers' layout, or a Hub id 'owner/name'"
-)
+FORMS = "'still-life', a folder in diffusers' layout, or a Hub id 'owner/name'"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 # Repositories that their owners took down, and where copies of them are. The copies are not the owners'.
