@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_tutorial import gaussian, load, step_noise
+from diffusion_tutorial.guidance import ClassifierFree
 from diffusion_tutorial.results import read
 from diffusion_tutorial.still_life.captions import parse
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
@@ -205,7 +206,76 @@ def few_steps() -> Stage:
     )
 
 
-STAGES: dict[str, Callable[[], Stage]] = {"first": first, "few-steps": few_steps}
+# --- guidance: one scale, one picture -------------------------------------------------------------------------------
+
+WISH = "a red sphere"
+WISHED_SCALES = (0, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 32)
+WISHED_STARTS = (5, 0, 1)  # the preset's own seed first
+
+
+def guided(seed: int) -> Callable:
+    """The drawing of a start: one view, by guidance scale."""
+
+    def draw(model, places: Sequence[int]) -> list[list[Tensor]]:
+        runs = [
+            model.sample(
+                WISH,
+                num_inference_steps=STEPS,
+                guidance=ClassifierFree(float(WISHED_SCALES[k])),
+                seed=seed,
+                keep_trajectory=False,
+            )
+            for k in places
+        ]
+        return [[run.images[0] for run in runs]]
+
+    return draw
+
+
+def guidance() -> Stage:
+    """The curves are those of captions "a COLOUR SHAPE": all right, and how varied what they leave open is."""
+    measured = read("guidance")["measured"]
+    found = {s: measured.get(f"cfg {s:g}") for s in WISHED_SCALES}
+    right = [r and r["all_right"]["value"] for r in found.values()]
+    varied = [
+        r and (r["entropy"]["size"]["value"] + r["entropy"]["material"]["value"]) / 2 for r in found.values()
+    ]
+    rows = [
+        {"stop": f"{s:g}", "plain": True}
+        if a is None
+        else {"stop": f"{s:g}", "right": percent(a), "varied": f"{b:.2f}"}
+        for s, a, b in zip(WISHED_SCALES, right, varied)
+    ]
+    facts = {
+        "n": str(found[1]["all_right"]["n"]),
+        **{f"far{s}": f"{found[s]['frechet']['value']:.0f}" for s in (2, 12)},
+        **{
+            f"right{s:g}".replace(".", "_"): percent(a) for s, a in zip(WISHED_SCALES, right) if a is not None
+        },
+        **{
+            f"varied{s:g}".replace(".", "_"): f"{b:.2f}"
+            for s, b in zip(WISHED_SCALES, varied)
+            if b is not None
+        },
+    }
+    first = WISHED_SCALES.index(1)
+    return Stage(
+        "scale",
+        [f"{s:g}" for s in WISHED_SCALES],
+        first,
+        [Set(str(seed), guided(seed), {"seed": seed}, rows, [right, varied]) for seed in WISHED_STARTS],
+        "guidance",
+        [{"prompt": WISH, "steps": STEPS, "largest": s} for s in WISHED_SCALES],
+        side=160,
+        columns=4,
+        set_key="seed",
+        ticks=[(0, "0"), (0.5, "0.5"), (1, "1")],
+        guesses=[WISHED_SCALES.index(s) for s in (1, 2, 8, 32)],
+        facts=facts,
+    )
+
+
+STAGES: dict[str, Callable[[], Stage]] = {"first": first, "few-steps": few_steps, "guidance": guidance}
 
 # --- sheets ---------------------------------------------------------------------------------------------------------
 

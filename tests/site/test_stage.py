@@ -401,3 +401,33 @@ def test_the_chips_of_few_steps_show_what_they_say():
     # Start 2: DDIM at 5 steps is another scene than at 10, and from there it stays.
     assert any(third[name][at[5]] != third[name][last] for name in ("shape", "colour"))
     assert all(third[name][k] == third[name][last] for name in names for k in range(at[10], last))
+
+
+def test_guidance_is_the_models():
+    """Two scales of a start, drawn anew."""
+    from diffusion_tutorial import load
+
+    stage = stages.STAGES["guidance"]()
+    places = [stages.WISHED_SCALES.index(s) for s in (2, 32)]
+    drawn = stage.sets[0].draw(load("still-life"), places)
+    path = stages.file_of("guidance", stage.sets[0])
+    assert stages.distance(path, drawn, stage, places) < stages.NEAR
+    assert stages.distance(path, [drawn[0][::-1]], stage, places) > stages.NEAR
+
+
+def test_the_chips_of_guidance_show_what_they_say():
+    judge, at = Judge.load(), {s: k for k, s in enumerate(stages.WISHED_SCALES)}
+    (images,) = pictures("guidance", 0)
+    read = judge.read(images)
+
+    def seen(name, scale):
+        return read.words[name][read[name][at[scale]]]
+
+    # Scale 0: no word is heard.
+    assert seen("shape", 0) != "sphere" and seen("colour", 0) != "red"
+    # Scale 2: both are, and the scene is that of scale 8.
+    assert (seen("shape", 2), seen("colour", 2)) == ("sphere", "red")
+    names = ("shape", "colour", "size", "material", "floor", "wall")
+    assert all(seen(name, 2) == seen(name, s) for name in names for s in (3, 4, 6, 8))
+    # Scale 32: floor and wall have other colours, which the prompt does not name.
+    assert seen("floor", 32) == "red" != seen("floor", 2) and seen("wall", 32) == "blue" != seen("wall", 2)
