@@ -16,6 +16,7 @@ from .checkpoints.adapters import StableDiffusionAdapter
 from .checkpoints.silence import quiet
 from .errors import allowed, check_integer
 from .results import machine
+from .schedules import NoiseSchedule
 
 
 def measure(
@@ -26,6 +27,9 @@ def measure(
         raise ValueError(
             allowed("--model", model.name, "a StableDiffusionPipeline, on which both loops are measured")
         )
+    if not isinstance(model.schedule, NoiseSchedule):
+        what = "a model with a table of noise levels: StableDiffusionPipeline does not walk a flow"
+        raise ValueError(allowed("--model", model.name, what))
     prompt = "a large shiny red sphere on a green floor"
     pipeline = _pipeline(model)
     rows = []

@@ -135,6 +135,7 @@ BAD = [
     (["sample", "red"], "arguments are required: -o/--output"),
     (["paint"], "invalid choice: 'paint'"),
     (["bench", "--repeats", "0"], "--repeats is 0; allowed"),
+    (["bench", "--model", "still-life-flow"], "--model is 'still-life-flow'; allowed: a model with a table"),
 ]
 
 
