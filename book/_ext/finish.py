@@ -145,6 +145,10 @@ def named(html: str) -> str:
     html = re.sub(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"', r"\1", html)
     html = re.sub(r'<th class="head[^"]*">\s*(?:<p>\s*</p>)?\s*</th>', "<td></td>", html)
     html = _SYMBOL_HEAD.sub(named_symbol, html)
+    html = html.replace(
+        '<summary><span class="toctree-toggle"',
+        '<summary aria-label="Further pages of this chapter"><span class="toctree-toggle"',
+    )
     return html.replace(' role="doc-biblioentry"', "").replace(' role="doc-backlink"', "")
 
 

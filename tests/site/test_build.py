@@ -166,6 +166,13 @@ def test_a_heading_takes_its_sections_id():
     assert finish.headings_first(html) == '<section>\n<span id="b"></span><h2 id="a">T</h2></section>'
 
 
+def test_the_fold_of_a_chapters_further_pages_has_a_name():
+    """The theme's fold beside a chapter of several pages is an icon alone."""
+    html = '<details open="open"><summary><span class="toctree-toggle" role="presentation"></span></summary></details>'
+    assert '<summary aria-label="Further pages of this chapter">' in finish.named(html)
+    assert "aria-label" not in finish.named("<details><summary>Hint</summary></details>")
+
+
 @pytest.fixture
 def served(tmp_path):
     (tmp_path / "index.html").write_text("<p>word</p>" * 500, encoding="utf-8")
