@@ -102,7 +102,7 @@ def live_model(static: str) -> dict | None:
     """What the playground needs to know of the model, or None where nothing was exported."""
     found = model()
     return (
-        {"manifest": f"{static}/{PROGRAM}/model/{found[0]}", "megabytes": f"{found[1]:.1f}"}
+        {"manifest": f"{static}/{PROGRAM}/model/{found[0]}", "megabytes": f"{sum(found[1].values()):.1f}"}
         if found
         else None
     )

@@ -135,7 +135,6 @@ BAD = [
     (["sample", "red"], "arguments are required: -o/--output"),
     (["paint"], "invalid choice: 'paint'"),
     (["bench", "--repeats", "0"], "--repeats is 0; allowed"),
-    (["bench", "--model", "still-life-flow"], "--model is 'still-life-flow'; allowed: a model with a table"),
 ]
 
 
@@ -146,6 +145,11 @@ def test_bad_input(run, args, message):
     status, out, err, files = run(*args)
     assert status == 2 and out == "" and files == []
     assert err.startswith("error: ") and err.count("\n") == 1 and re.search(message, err), err
+
+
+def test_bench_says_that_it_does_not_walk_a_flow(run):
+    status, _, err, _ = run("bench", "--model", "still-life-flow", model=None)
+    assert status == 2 and "--model is 'still-life-flow'; allowed: a model with a table" in err
 
 
 def test_bad_models(run, monkeypatch):

@@ -140,7 +140,9 @@ def test_cells_that_need_a_model_carry_the_tag():
     assert len(using) == 5  # which one it is, steps, guidance, negative prompts, the widget
     for cell in using:
         tags = re.search(r"^:tags: \[(.*)\]", cell)
-        assert tags and "gpu" in tags[1] and "nbval-ignore-output" in tags[1], cell[:200]
+        assert tags and "gpu" in tags[1], cell[:200]
+        silent = not re.search(r"\b(print|display|plots\.\w+|\w+_widget)\(", cell)
+        assert silent or "nbval-ignore-output" in tags[1], cell[:200]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
