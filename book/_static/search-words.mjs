@@ -8,7 +8,7 @@ export const LEFT_OUT = new Set(
 
 export const ALIKE = {
   lcm: { as: ["other ways to a student", "consistency"] },
-  turbo: { as: ["student", "adversarial"] },
+  turbo: { as: ["other ways to a student", "consistency"] },
   schnell: { as: ["student"] },
   lightning: { as: ["student"] },
   "rectified flow": { as: ["reflow", "flow"] },
