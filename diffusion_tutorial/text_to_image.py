@@ -182,13 +182,8 @@ class TextToImage:
         Raises ValueError, or a subclass, that names the argument, its value and what is allowed.
         """
         start = time.perf_counter()
-        given = {
-            "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale,
-            "sampler": sampler,
-        }
-        num_inference_steps, guidance_scale, sampler = (
-            self.defaults[name] if value is None else value for name, value in given.items()
+        num_inference_steps, guidance_scale, sampler = self._settings(
+            num_inference_steps, guidance_scale, sampler
         )
         prompts = self._prompts(prompt)
         negative = self._negatives(negative_prompt, len(prompts))
@@ -250,6 +245,15 @@ class TextToImage:
             stopped=stopped,
             decode=self.decode,
         )
+
+    def _settings(self, num_inference_steps, guidance_scale, sampler) -> tuple:
+        """The three, with the model's own `defaults` where they are None."""
+        given = {
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "sampler": sampler,
+        }
+        return tuple(self.defaults[name] if value is None else value for name, value in given.items())
 
     def _rule(self, guidance, guidance_scale: float, prompt, negatives, several) -> Rule:
         if several and not set(several) <= set(getattr(guidance, "branches", ())):

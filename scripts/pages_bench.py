@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from chromium import FLAGS, find
+from published.book import order
 from serve import open_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,16 +47,7 @@ READ = """() => ({ ...seen, paint: performance.getEntriesByName("first-contentfu
 
 def pages() -> list[str]:
     """The book's pages, as `_toc.yml` names them."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-
-    def names(entry: dict) -> Iterator[str]:
-        if "file" in entry:
-            yield entry["file"]
-        for key in ("parts", "chapters", "sections"):
-            for child in entry.get(key, ()):
-                yield from names(child)
-
-    return [toc["root"], *names(toc)]
+    return order(ROOT / "_toc.yml")
 
 
 @contextmanager

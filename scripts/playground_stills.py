@@ -33,7 +33,6 @@ from diffusion_tutorial.plots import to_pil
 from diffusion_tutorial.schedules import NoiseSchedule
 from diffusion_tutorial.still_life.captions import parse
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
-from diffusion_tutorial.still_life.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "book" / "images" / "playground"
@@ -128,7 +127,6 @@ def stills() -> dict[str, Stills]:
     )
     counts, scales = (2, 3, 5, 10, 20), (0, 1, 2, 4, 8)
     rules = {"without it": "free", "the formula in use": "used", "three predictions": "three"}
-    few = [row for row in FEW if row[2] in MODELS]  # the student's pictures come with its weights
     return {
         "intro": Stills(
             4, 2, "Four sentences, twenty steps each.", tuple(Picture(p, {"prompt": p}) for p in others)
@@ -169,8 +167,8 @@ def stills() -> dict[str, Stills]:
             tuple(Picture(label, {}, k, rule) for k in range(4) for label, rule in rules.items()),
         ),
         "flows": Stills(
-            len(few),
-            min(len(few), 2),
+            len(FEW),
+            2,
             "Two starts, one a row, at guidance scale 2. The classic and the flow are asked twice a step, the student "
             "once.",
             tuple(
@@ -178,7 +176,7 @@ def stills() -> dict[str, Stills]:
                     f"{label}, {steps} {'step' if steps == 1 else 'steps'}", {"steps": steps}, k, model=name
                 )
                 for k in range(2)
-                for label, steps, name in few
+                for label, steps, name in FEW
             ),
         ),
     }

@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+from notebooks import chapters
+
 BOOK = Path(__file__).resolve().parents[1] / "book"
 A_MINUTE = 200  # words
 END = re.compile(r"^## (?:Limits|Exercises)\b", re.M)  # of the core path
@@ -41,10 +43,9 @@ def minutes(source: str) -> tuple[float, float]:
 
 
 def main() -> int:
-    for path in sorted(BOOK.glob("*.md")):
-        source = path.read_text(encoding="utf-8")
-        if "kernelspec:" in source and (len(sys.argv) == 1 or path.stem in sys.argv[1:]):
-            core, whole = minutes(source)
+    for path in chapters(BOOK):
+        if len(sys.argv) == 1 or path.stem in sys.argv[1:]:
+            core, whole = minutes(path.read_text(encoding="utf-8"))
             print(f"{path.stem}: {core:.0f} minutes for the core path, {whole:.0f} for all of it")
     return 0
 

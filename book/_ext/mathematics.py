@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -17,24 +18,12 @@ from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 from vendored import ask, package, version
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from published.blocks import breaks_lines
+
 logger = logging.getLogger(__name__)
 KEPT = "formulas.json"
 _ANNOTATION = re.compile(r"<annotation encoding=\"application/x-tex\">.*?</annotation>", re.S)
-# `\\` where a line of the formula ends, and what opens and closes a group in which one belongs to the group.
-_TOKENS = re.compile(r"\\begin\b|\\end\b|\\\\|(?<!\\)[{}]|\\[{}]")
-
-
-def breaks_lines(tex: str) -> bool:
-    r"""True if `\\` stands in a formula outside every environment and brace."""
-    depth = 0
-    for token in _TOKENS.findall(tex):
-        if token in (r"\begin", "{"):
-            depth += 1
-        elif token in (r"\end", "}"):
-            depth -= 1
-        elif token == r"\\" and depth == 0:
-            return True
-    return False
 
 
 def source(node: nodes.Element) -> tuple[str, bool]:

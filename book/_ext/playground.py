@@ -57,7 +57,7 @@ NAMES = {CLASSIC: "the classic", "still-life-flow": "the flow", "still-life-fast
 def model(models: Sequence[str] = (CLASSIC,)) -> tuple[str, dict[str, float]] | None:
     """(path of the manifest in MODEL, megabytes by model), or None where one of them was not exported.
 
-    What models share is counted with the classic, or with the first of them where the classic is not asked for.
+    What models share is counted with the classic, which every preset has.
     """
     path = MODEL / "manifest.json"
     if not path.is_file():
@@ -67,8 +67,6 @@ def model(models: Sequence[str] = (CLASSIC,)) -> tuple[str, dict[str, float]] | 
     if not set(models) <= set(own):
         return None
     sizes = {name: sum(file["bytes"] for file in own[name]) / 1e6 for name in models}
-    if CLASSIC not in models:
-        sizes[models[0]] += sum(f["bytes"] for f in own[CLASSIC] if f["name"] != "unet.onnx") / 1e6
     return path.name, sizes
 
 

@@ -158,7 +158,7 @@ def views(found: dict, own: dict, folder: str) -> str:
         image = (
             f'<img class="dark-light" src="{folder}{first["file"]}" alt="{alt}" '
             f'width="{sheet["width"]}" height="{sheet["height"]}" style="{placed(sheet, k * stops + found["first"])}" '
-            f'decoding="async"{"" if found.get("above") else LAZY} draggable="false">'
+            f'decoding="async"{"" if found["above"] else LAZY} draggable="false">'
         )
         made.append(
             f'<figure class="stage-view"><div>{image}</div><figcaption>{escape(view["label"])}</figcaption></figure>'
@@ -285,13 +285,13 @@ def sentence(found: dict, own: dict, shared: dict) -> str:
 def still(found: dict, own: dict, folder: str) -> str:
     """What readers without JavaScript see."""
     sheet = found["sheet"]
-    pictures = "".join(
-        f'<img class="dark-light" src="{folder}{s["file"]}" width="{sheet["width"]}" height="{sheet["height"]}" '
-        f'alt="{escape(filled(own["still"], found["facts"], s["rows"][0]))}">'
-        for s in found["sets"][: found.get("stills", 1)]
+    first = found["sets"][0]
+    picture = (
+        f'<img class="dark-light" src="{folder}{first["file"]}" width="{sheet["width"]}" height="{sheet["height"]}" '
+        f'alt="{escape(filled(own["still"], found["facts"], first["rows"][0]))}">'
     )
     return (
-        f'<noscript><figure class="stage-still">{pictures}<figcaption>{escape(filled(own["still"], found["facts"]))}'
+        f'<noscript><figure class="stage-still">{picture}<figcaption>{escape(filled(own["still"], found["facts"]))}'
         "</figcaption></figure></noscript>"
     )
 

@@ -78,9 +78,13 @@ export function enhance(root) {
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(filter)); // after the fields are empty
 
   const heads = [...table.tHead.rows[0].cells];
+  const unsort = () => {
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    body.append(...rows);
+  };
+  form.addEventListener("reset", () => setTimeout(() => (unsort(), filter()))); // after the fields are empty
   const sort = (column, direction) => {
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     heads[column].setAttribute("aria-sort", direction);
@@ -98,7 +102,7 @@ export function enhance(root) {
       sort(column, head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending");
     });
   });
-  by.addEventListener("change", () => (by.value === "" ? body.append(...rows) : sort(Number(by.value), "ascending")));
+  by.addEventListener("change", () => (by.value === "" ? unsort() : sort(Number(by.value), "ascending")));
 
   // A name in the table leads to its sources, which lie folded up below it.
   const open = (id) => {

@@ -114,7 +114,8 @@ def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> Tex
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, dtype=dtype)
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     schedule = FlowSchedule.from_config(config)
-    adapter = (StudentAdapter if row.student else StableDiffusionAdapter)(
+    made_of = (StudentAdapter, Student) if row.student else (StableDiffusionAdapter, TextToImage)
+    adapter = made_of[0](
         unet.to(device),
         whole.vae,
         whole.text_encoder,
@@ -124,7 +125,7 @@ def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> Tex
         predicts=row.predicts,
         schedule=schedule,
     )
-    return (Student if row.student else TextToImage)(adapter, schedule, row.name, check_words)
+    return made_of[1](adapter, schedule, row.name, check_words)
 
 
 def _load_cascade(names: Sequence, device, dtype, offload) -> TextToImage:

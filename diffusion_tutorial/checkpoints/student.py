@@ -99,14 +99,7 @@ class Student(TextToImage):
         are; `noise` is not asked, since Euler's steps add none. Raises ValueError for other steps, another sampler or
         spacing, eta, or a rule of guidance.
         """
-        steps, scale, sampler = (
-            self.defaults[name] if value is None else value
-            for name, value in (
-                ("num_inference_steps", num_inference_steps),
-                ("guidance_scale", guidance_scale),
-                ("sampler", sampler),
-            )
-        )
+        steps, scale, sampler = self._settings(num_inference_steps, guidance_scale, sampler)
         why = f"with {self.name}, which was distilled for them"
         if isinstance(steps, bool) or steps not in STEPS:
             raise ValueError(allowed("num_inference_steps", steps, f"1, 2 or 4 {why}"))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .. import metrics
 from ..checkpoints import load
+from ..checkpoints.student import STEPS
 from ..noise import gaussian
 from ..results import RESULTS, Record
 from ..samplers import trajectory
@@ -32,11 +33,10 @@ from ..still_life.judge import Judge
 from ..still_life.models import KNOWN, MODELS
 from ..still_life.scenes import ATTRIBUTES, render, sample_scenes
 from ..text_to_image import sample_many
-from .flow import PROMPTS, SEED, excess
+from .flow import PROMPTS, SEED, excess, share_of, weights_of
 from .guidance_matched import short_prompts
 
 NAME, TEACHER, CLASSIC = "still-life-fast", "still-life-flow", "still-life"
-STEPS = (1, 2, 4)
 SCALES = (1.0, 1.5, 2.0, 4.0, 6.0)
 RIGHT_N, HELD_OUT_N, UNSAID_N, FRECHET_N, NEGATIVE_N, SCALE_N = 1000, 500, 2000, 2000, 500, 500
 RIGHT_SCALE, FRECHET_SCALE = 2.0, 1.5
@@ -108,8 +108,8 @@ def acts(model, judge: Judge, n: int, steps: int, scale: float) -> dict:
 def negative(model, judge: Judge, n: int, steps: int) -> dict:
     """ "a sphere" without and with the negative "red", from the same noise: what goes, and what else is lost.
 
-    "still": the share of red before and after. "object": how often the sphere is a sphere, before, after, and the mean
-    of the paired differences (lost minus won).
+    "red": the share of red spheres, before and after. "sphere": how often it is a sphere, before and after; "sphere_lost":
+    the mean of the paired differences (lost minus won).
     """
     read = {
         text: judge.read(draw(model, [NEGATIVE] * n, steps, NEGATIVE_SCALE, text)) for text in (None, AGAINST)
@@ -163,11 +163,6 @@ def repaired(flow, fast, judge: Judge, text: str, n: int, chunk: int = 125) -> d
     }
 
 
-def share_of(share: float):
-    """full count -> how many of them."""
-    return lambda count: max(20, int(count * share))
-
-
 def student_plan(judge: Judge, fast, flow, quality, n) -> dict[str, Callable[[], dict]]:
     """Key -> measurement, all of which depend on the student's weights."""
     plan: dict[str, Callable[[], dict]] = {}
@@ -199,12 +194,6 @@ def teachers_plan(judge: Judge, classic, flow, quality, n) -> dict[str, Callable
         for steps in CURVE[model.name]:
             plan[f"curve, {model.name}, {steps}"] = lambda m=model, k=steps: quality()(m, k)
     return plan
-
-
-def weights_of(name: str) -> str:
-    """The sum of a model's U-Net, from its own list."""
-    sums = (MODELS[name].path / "SHA256SUMS").read_text(encoding="utf-8").split()
-    return sums[sums.index("unet/diffusion_pytorch_model.safetensors") - 1]
 
 
 def main(argv: list[str] | None = None) -> None:

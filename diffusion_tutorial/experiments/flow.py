@@ -78,12 +78,20 @@ def frechet(model, judge: Judge, n: int, scales=FRECHET_SCALES, steps: int = STE
     }
 
 
+def share_of(share: float):
+    """full count -> how many of them."""
+    return lambda count: max(20, int(count * share))
+
+
+def weights_of(name: str) -> str:
+    """The sum of a model's U-Net, from its own list."""
+    sums = (MODELS[name].path / "SHA256SUMS").read_text(encoding="utf-8").split()
+    return sums[sums.index("unet/diffusion_pytorch_model.safetensors") - 1]
+
+
 def measure(model, judge: Judge, record: Record, share: float = 1.0) -> None:
     """Every measurement that the record lacks, at `share` of the full sample counts."""
-
-    def n(count: int) -> int:
-        return max(20, int(count * share))
-
+    n = share_of(share)
     for text in PROMPTS:
         record.measure(f"unsaid, {text}", lambda text=text: diversity(model, judge, text, n(UNSAID_N), STEPS))
     for steps in FEW_STEPS:
@@ -105,13 +113,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, default=RESULTS / "still_life_flow.json")
     args = parser.parse_args(argv)
     MODELS[NAME] = KNOWN[NAME]._replace(folder=str(args.folder.resolve())) if args.folder else KNOWN[NAME]
-    sums = (MODELS[NAME].path / "SHA256SUMS").read_text(encoding="utf-8").split()
-    weights = sums[sums.index("unet/diffusion_pytorch_model.safetensors") - 1]
     record = Record(
         args.out,
         "the flow against its bars: unsaid attributes, captions fulfilled, Fréchet distance",
         "python -m diffusion_tutorial.experiments.flow",
-        weights=weights,
+        weights=weights_of(NAME),
         share=args.share,
     )
     torch.set_num_threads(1)  # one process, one thread: timings and last digits are then the machine's own

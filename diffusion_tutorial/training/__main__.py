@@ -146,19 +146,20 @@ class Run:
 
     def fast(self) -> None:
         """The student, from the flow: this run's, or the shipped one. The flow draws its lessons first."""
-        own = self.out / "unet-flow"
-        place = own if own.exists() else MODELS["still-life-flow"].path / "unet" if self.init else None
-        if place is None:
+        own, shipped = self.out / "unet-flow", MODELS["still-life"].path
+        if not own.exists() and self.init is None:
             raise FileNotFoundError(
                 f"{own} is not there; allowed: the stage flow before fast, or --init shipped"
             )
-        trained = (self.out / "text_encoder").exists()
+        # Each flow with the text encoder that it was trained beside: this run's only where this run trained one.
+        place = own if own.exists() else MODELS["still-life-flow"].path / "unet"
+        trained = own.exists() and (self.out / "text_encoder").exists()
         texts = CLIPTextModel.from_pretrained(
-            (self.out if trained else self.init) / "text_encoder", torch_dtype=torch.float32
+            (self.out if trained else shipped) / "text_encoder", torch_dtype=torch.float32
         ).requires_grad_(False)
         flow_unet = UNet2DConditionModel.from_pretrained(place, torch_dtype=torch.float32)
         teacher = distil.Networks(flow_unet.requires_grad_(False), texts).eval().to(self.device)
-        tokens = distil.tokenizer_of(denoiser.load_tokenizer(self.out / "tokenizer"))
+        tokens = denoiser.tokenizer_of(denoiser.load_tokenizer(self.out / "tokenizer"))
         c, lane = self.config["fast"], self.accelerator
         with lane.autocast():
             distil.make_pairs(self.out / "pairs", teacher, tokens, c, lane.process_index, lane.num_processes)

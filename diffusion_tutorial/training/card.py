@@ -40,6 +40,22 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
+def _judged(got: dict, wanted: dict) -> list[tuple[str, float, str, float, bool]]:
+    """(what, measured, "≥" or "≤", bar, met?) for each bar."""
+    return [
+        (what, got[key], sign, bar, got[key] >= bar if sign == "≥" else got[key] <= bar)
+        for key, (what, sign, bar) in wanted.items()
+    ]
+
+
+def _bars_table(rows: list[tuple[str, float, str, float, bool]]) -> str:
+    cells = [
+        [what, f"{got:.4g}", f"{sign} {bar:g}", "met" if met else "**not met**"]
+        for what, got, sign, bar, met in rows
+    ]
+    return _table(["bar", "measured", "wanted", ""], cells)
+
+
 def classifier_rows(accuracy: dict) -> list[list[str]]:
     """Timestep, noisy classifier, clean classifier: mean accuracy over the attributes, from results/guidance.json."""
     pairs = zip(accuracy["noisy"], accuracy["clean"], strict=True)
@@ -161,15 +177,7 @@ The diffusers folder takes {size / 1e6:.1f} MB, weights in fp16.
 
 ## How good it is
 
-{
-        _table(
-            ["bar", "measured", "wanted", ""],
-            [
-                [what, f"{got:.4g}", f"{sign} {bar:g}", "met" if met else "**not met**"]
-                for what, got, sign, bar, met in bars(found)
-            ],
-        )
-    }
+{_bars_table(bars(found))}
 
 Measured on {found["date"]} by `{found["command"]}`
 on scenes that training never saw. Verdicts are those of the point estimates. The last ratio is that of the best of {
@@ -280,10 +288,7 @@ def flow_bars(measured: dict) -> list[tuple[str, float, str, float, bool]]:
         "4 steps": measured["all right, 4 steps"]["all_right"]["value"],
         "held out": measured["all right, held out"]["all_right"]["value"],
     }
-    return [
-        (what, got[key], sign, bar, got[key] >= bar if sign == "≥" else got[key] <= bar)
-        for key, (what, sign, bar) in FLOW_BARS.items()
-    ]
+    return _judged(got, FLOW_BARS)
 
 
 def flow_card(folder: Path, found: dict, stages: list[dict]) -> str:
@@ -363,15 +368,7 @@ with torch.no_grad():
 
 ## How good it is
 
-{
-        _table(
-            ["bar", "measured", "wanted", ""],
-            [
-                [what, f"{got:.4g}", f"{sign} {bar:g}", "met" if met else "**not met**"]
-                for what, got, sign, bar, met in flow_bars(measured)
-            ],
-        )
-    }
+{_bars_table(flow_bars(measured))}
 
 Measured on {found["date"]} by `{found["command"]}` at commit {
         found["commit"]
@@ -440,10 +437,7 @@ def fast_bars(measured: dict, teachers: dict) -> list[tuple[str, float, str, flo
         "negative": max(part["red"][1]["value"] - left for part in against),
         "lost": max(part["sphere_lost"]["high"] for part in against),
     }
-    return [
-        (what, got[key], sign, bar, got[key] >= bar if sign == "≥" else got[key] <= bar)
-        for key, (what, sign, bar) in FAST_BARS.items()
-    ]
+    return _judged(got, FAST_BARS)
 
 
 def fast_card(folder: Path, found: dict, stages: list[dict], teachers: dict | None = None) -> str:
@@ -507,15 +501,7 @@ first. The U-Net has {parameters(file):,} parameters and takes {
 
 ## How good it is
 
-{
-        _table(
-            ["bar", "measured", "wanted", ""],
-            [
-                [what, f"{got:.4g}", f"{sign} {bar:g}", "met" if met else "**not met**"]
-                for what, got, sign, bar, met in fast_bars(measured, teachers)
-            ],
-        )
-    }
+{_bars_table(fast_bars(measured, teachers))}
 
 Measured on {found["date"]} by `{found["command"]}` at commit {
         found["commit"]
@@ -531,7 +517,7 @@ the evaluations; “repaired” has the flow take the first step of four:
 
 {_table(["prompt", "unsaid", "total variation"], unsaid)}
 
-What the scale does, by evaluations (the flow's with eight steps): share of said attributes of short prompts that are there,
+What the scale does, by evaluations: share of said attributes of short prompts that are there,
 and bits that “a sphere” leaves open:
 
 {_table(["scale, evaluations", "said and there", "bits"], scale)}

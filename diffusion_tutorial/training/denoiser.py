@@ -92,6 +92,12 @@ def token_ids(texts: list[str], words: dict[str, int], bos: int, eos: int) -> Te
     return ids
 
 
+def tokenizer_of(tokenizer: CLIPTokenizer):
+    """texts -> (B, MAX_LENGTH) int64, for captions of the language."""
+    words = {word: tokenizer(word).input_ids[1] for word in WORDS}
+    return lambda texts: token_ids(texts, words, tokenizer.bos_token_id, tokenizer.eos_token_id)
+
+
 def captions_for(labels: Tensor, rng: random.Random, drop: float, sparse: float = 0.0) -> list[str]:
     """One fresh caption a scene; with probability `drop` the empty one (Ho & Salimans 2022, alg. 1).
 
@@ -122,7 +128,7 @@ def denoiser_loss(
 
     latents (2, N, 4, 16, 16), scaled to unit variance: plain and mirrored.
     """
-    words = {word: tokenizer(word).input_ids[1] for word in WORDS}
+    tokens = tokenizer_of(tokenizer)
     abar = alphas_cumprod.double()
     weight = (abar / (1 - abar)).clamp(max=gamma) / (abar / (1 - abar))
 
@@ -136,7 +142,7 @@ def denoiser_loss(
         a = abar[t].float()[:, None, None, None]
         seed = int(torch.randint(2**31, (1,), generator=rng))
         texts = captions_for(labels[index], random.Random(seed), drop)
-        ids = token_ids(texts, words, tokenizer.bos_token_id, tokenizer.eos_token_id)
+        ids = tokens(texts)
         out = module(a.sqrt() * x0 + (1 - a).sqrt() * eps, t, ids)
         target = PREDICTIONS[SCHEDULER["prediction_type"]].target(x0, eps, abar[t][:, None, None, None])
         mse = (out.float() - target).square().mean((1, 2, 3))

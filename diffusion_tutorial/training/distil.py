@@ -1,16 +1,13 @@
 """The student: one network that draws in one, two or four evaluations what the flow draws in dozens.
 
-Two teachers' tricks go into it. *Guidance distillation* (Meng et al. 2023): the guidance scale and the negative prompt,
-for which the flow is asked twice a step, become inputs. *Reflow* (Liu et al. 2022): the flow walks from noise to
+Two methods go into it. *Guidance distillation* (Meng et al. 2023): the guidance scale and the negative prompt,
+for which the flow is asked twice a step, become inputs. *Reflow* (Liu et al. 2023): the flow walks from noise to
 picture once, and the student learns to go there in a straight line.
 
 1. `make_pairs`: noise, prompt, negative prompt and scale at random; the guided flow's walk gives the picture. (2 KB each)
 2. `make_counterparts`: the same noises and prompts once more, with a negative prompt that names something which that
    picture shows. At random a negative prompt seldom meets what it names, and a first student did not learn to heed it.
 3. `reflow_loss`: the student is shown where its *own* steps lead from that noise, and should point at that picture.
-
-`consistency_loss` is the other method that was tried (Song et al. 2023): no pairs, one guided step of the teacher from
-a noised picture, and the student should say the same before and after it.
 
 All here is in the flow's own terms: x = (1 - sigma) x0 + sigma eps, the network says F = dx/dsigma = eps - x0.
 """
@@ -26,15 +23,15 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from diffusion_tutorial.checkpoints.student import MOST, TOLD, told
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.schedules import FlowSchedule
-from diffusion_tutorial.still_life.captions import WORDS, caption, parse
+from diffusion_tutorial.still_life.captions import caption, parse
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES, sample_scenes
 
-from .denoiser import captions_for, token_ids
+from .denoiser import captions_for
 
 SHARD = 512
 SHIFT = 2.0  # of the student's levels, and of the teacher's steps
@@ -151,7 +148,8 @@ def shard_of(k: int, c: dict) -> tuple[Tensor, tuple[list[str], list[str], Tenso
 def make_pairs(
     folder: Path, teacher: Networks, tokens, c: dict, process: int = 0, processes: int = 1
 ) -> None:
-    """Shards of 512 that are not there yet: x0 in fp16, token ids, scale. The noise is `gaussian(seed)` again.
+    """Shards of 512 that are not there yet: x0 in fp16, scale, token ids of prompt and negative prompt. The noise is
+    `gaussian(seed)` again.
 
     tokens: texts to ids. c: the section `fast` of the config.
     """
@@ -243,40 +241,3 @@ def reflow_loss(pairs: dict[str, Tensor]):
         }
 
     return loss_fn
-
-
-def consistency_loss(latents: Tensor, labels: Tensor, teacher: Networks, tokens, c: dict, points: int = 16):
-    """The student's picture before one guided step of the teacher against the one after it (the target: no gradient).
-
-    latents (2, N, 4, 16, 16), plain and mirrored, scaled; 15% of the batch stand at pure noise.
-    """
-    sigmas = torch.tensor(levels(points))
-
-    def loss_fn(module: nn.Module, index: Tensor, rng: torch.Generator):
-        n = len(index)
-        mirror = (torch.rand(n, generator=rng) < 0.5).long()
-        x0 = latents[mirror, index].float()
-        draw = random.Random(int(torch.randint(2**31, (1,), generator=rng)))
-        texts = captions_for(labels[index], draw, c["drop"], c["sparse"])
-        other = captions_for(labels[index.flip(0)], draw, 0.0, 1.0)
-        negative = tokens([text if draw.random() < c["negatives"] else "" for text in other])
-        scale = torch.tensor([1.0 if draw.random() < c["plain"] else MOST ** draw.random() for _ in texts])
-        condition = (tokens(texts), scale, negative)
-        k = torch.randint(points, (n,), generator=rng)
-        k[: int(0.15 * n)] = 0
-        sigma, to = sigmas[k], sigmas[k + 1]
-        x = _over(1 - sigma) * x0 + _over(sigma) * torch.randn(x0.shape, generator=rng)
-        x[k == 0] -= _over(1 - sigma[k == 0]) * x0[k == 0]  # a walk starts from noise alone
-        with torch.no_grad():
-            y = x + _over(to - sigma) * teacher.guided(x, sigma, *condition)
-            target = y - _over(to) * module(y, to, *condition)
-        loss = huber(x - _over(sigma) * module(x, sigma, *condition) - target)
-        return loss.mean(), {"first": float(loss[k == 0].detach().mean())}
-
-    return loss_fn
-
-
-def tokenizer_of(tokenizer: CLIPTokenizer):
-    """texts -> (B, MAX_LENGTH) int64, for captions of the language."""
-    words = {word: tokenizer(word).input_ids[1] for word in WORDS}
-    return lambda texts: token_ids(texts, words, tokenizer.bos_token_id, tokenizer.eos_token_id)

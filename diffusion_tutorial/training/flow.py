@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from diffusion_tutorial.predictions import PREDICTIONS
-from diffusion_tutorial.still_life.captions import WORDS
 
-from .denoiser import captions_for, token_ids
+from .denoiser import captions_for, tokenizer_of
 
 SCHEDULER = {"num_train_timesteps": 1000, "shift": 1.0}  # of the FlowMatchEulerDiscreteScheduler that ships
 
@@ -44,7 +43,7 @@ def flow_loss(
 
     latents (2, N, 4, 16, 16), scaled to unit variance: plain and mirrored.
     """
-    words = {word: tokenizer(word).input_ids[1] for word in WORDS}
+    tokens = tokenizer_of(tokenizer)
 
     def loss_fn(module: nn.Module, index: Tensor, rng: torch.Generator):
         n = len(index)
@@ -54,7 +53,7 @@ def flow_loss(
         sigma = noise_levels(n, shift, rng).float()
         seed = int(torch.randint(2**31, (1,), generator=rng))
         texts = captions_for(labels[index], random.Random(seed), drop, sparse)
-        ids = token_ids(texts, words, tokenizer.bos_token_id, tokenizer.eos_token_id)
+        ids = tokens(texts)
         s = sigma[:, None, None, None]
         alpha_bar = (1 - s.double()) ** 2 / ((1 - s.double()) ** 2 + s.double() ** 2)
         out = module((1 - s) * x0 + s * eps, 1000 * sigma, ids)

@@ -11,7 +11,7 @@ export function start(root) {
   const all = (name) => [...root.querySelectorAll(`.stage-${name}`)];
   const one = (name) => root.querySelector(`.stage-${name}`);
   const slider = root.querySelector("input[type=range]");
-  const state = { at: about.first, set: 0, guess: null, ...fromAddress(location.hash, about) };
+  const state = { at: about.first, set: 0, guess: null };
   const { words } = about;
   let shown = 0; // the set whose pictures are on show
   let timer = 0;
@@ -29,12 +29,15 @@ export function start(root) {
   one("draw")?.addEventListener("click", draw);
   for (const word of all("word")) word.addEventListener("change", article);
   drag(one("views"));
-  addEventListener("hashchange", () => {
+  addEventListener("hashchange", fromLink);
+  if (!fromLink()) show();
+
+  /** The state that the address asks for, if it does; whether it did. */
+  function fromLink() {
     const asked = fromAddress(location.hash, about);
     if (asked) open(asked);
-  });
-  show();
-  if (location.hash.startsWith("#stage=") && fromAddress(location.hash, about)) open(state);
+    return asked !== null;
+  }
 
   function open(asked) {
     Object.assign(state, asked);
@@ -101,7 +104,7 @@ export function start(root) {
     one("mark").style.visibility = guess === null ? "hidden" : "visible";
     if (guess === null) return;
     one("answer").textContent = filled(words.answer, { guess: about.stops[guess] });
-    const [[x]] = points([0], { ...about.frame, left: about.frame.left + (about.frame.width * guess) / (about.stops.length - 1) });
+    const x = about.frame.left + (about.frame.width * guess) / (about.stops.length - 1);
     one("mark").setAttribute("transform", `translate(${x.toFixed(1)} 0)`);
   }
 
@@ -109,19 +112,19 @@ export function start(root) {
   async function pictures() {
     const { set } = state;
     const views = all("view");
+    const busy = (is) => views[0].parentElement.setAttribute("aria-busy", String(is));
+    busy(set !== shown);
     if (set !== shown) {
       const sheet = new Image();
       sheet.src = about.folder + about.sets[set].file;
-      views[0].parentElement.setAttribute("aria-busy", "true");
-      try {
-        await sheet.decode();
-      } catch {
+      const came = await sheet.decode().then(() => true, () => false);
+      if (set !== state.set) return; // the reader has gone on to another
+      busy(false);
+      if (!came) {
         one("says").textContent = words.missing;
         return;
       }
-      if (set !== state.set) return;
       shown = set;
-      views[0].parentElement.removeAttribute("aria-busy");
     }
     const row = about.sets[set].rows[state.at];
     views.forEach((view, k) => {
@@ -165,7 +168,8 @@ export function start(root) {
 
   /** "a" or "an", as the first word asks. */
   function article() {
-    const [first = "object"] = all("word").map((word) => word.value).filter(Boolean);
+    const ofTheObject = all("word").filter((word) => !["floor", "wall"].includes(word.name));
+    const [first = "object"] = ofTheObject.map((word) => word.value).filter(Boolean);
     one("article").textContent = "aeiou".includes(first[0]) ? "an" : "a";
   }
 

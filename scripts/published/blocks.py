@@ -12,6 +12,8 @@ MATH = re.compile(
     r"(?P<indent> *)\$\$(?P<body>.+?)\$\$[ \t]*(?:\((?P<label>[\w:-]+)\))?[ \t]*(?=\n|\Z)", re.S
 )
 PLACE = re.compile(r"\((?P<name>[\w:-]+)\)=\s*$")
+# `\\` where a line of a formula ends, and what opens and closes a group in which one belongs to the group.
+TOKENS = re.compile(r"\\begin\b|\\end\b|\\\\|(?<!\\)[{}]|\\[{}]")
 DECORATION = re.compile(r"\{[.#][\w-]+(?:\s+[.#]?[\w=\"-]+)*\}\s*$")
 
 
@@ -108,3 +110,16 @@ def fenced(match: re.Match, lines: list[str]) -> Block:
 def indented(text: str, indent: str) -> str:
     """`text` with `indent` before every line that is not empty."""
     return "\n".join(indent + line if line else line for line in text.split("\n"))
+
+
+def breaks_lines(tex: str) -> bool:
+    r"""True if `\\` stands in a formula outside every environment and brace, where only KaTeX breaks the line."""
+    depth = 0
+    for token in TOKENS.findall(tex):
+        if token in (r"\begin", "{"):
+            depth += 1
+        elif token in (r"\end", "}"):
+            depth -= 1
+        elif token == r"\\" and depth == 0:
+            return True
+    return False

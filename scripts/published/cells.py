@@ -8,7 +8,7 @@ import re
 import nbformat
 from nbformat import NotebookNode
 
-from .blocks import Block, Unpublishable, indented, not_allowed, parse
+from .blocks import Block, Unpublishable, breaks_lines, indented, not_allowed, parse
 from .book import Book, flat
 from .faults import faults
 from .inline import cited, inline
@@ -21,19 +21,6 @@ DIRECTIVES = f"{ASIDES}, code, code-block, figure, image, math, playground, stag
 FOLD = re.compile(r"<details\b[^>]*>\s*<summary>(?P<title>.*?)</summary>|(?P<end></details>)", re.S)
 HEADING = re.compile(r"^(#{1,6}) ", re.M)
 RULE = "---"
-
-
-def breaks_lines(tex: str) -> bool:
-    r"""True if `\\` stands in a formula outside every environment and brace, where only KaTeX breaks the line."""
-    depth = 0
-    for token in re.findall(r"\\begin\b|\\end\b|\\\\|(?<!\\)[{}]|\\[{}]", tex):
-        if token in (r"\begin", "{"):
-            depth += 1
-        elif token in (r"\end", "}"):
-            depth -= 1
-        elif token == r"\\" and depth == 0:
-            return True
-    return False
 
 
 def formula(tex: str, label: str, book: Book) -> str:

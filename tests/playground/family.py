@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import golden
 import torch
-from golden import export
 
 from diffusion_tutorial import load
-from diffusion_tutorial.checkpoints.student import MOST, Student, StudentAdapter, told
+from diffusion_tutorial.checkpoints.student import MOST, Student, told
 from diffusion_tutorial.noise import gaussian
-from diffusion_tutorial.schedules import FlowSchedule
-from diffusion_tutorial.still_life.models import MODELS
-from diffusion_tutorial.training import distil
 
 FLOW, FAST = "still-life-flow", "still-life-fast"
 # As golden.RUNS. The levels of a flow go up to all but pure noise, and guided steps there magnify differences most.
@@ -32,36 +25,11 @@ FAST_RUNS = [  # steps, scale, prompt, negative, seed, pictures
 ]
 
 
-def student():
-    """The shipped student; while there is none, one whose further input is random, so that parity can be seen."""
-    if FAST in MODELS:
-        return load(FAST)
-    like = load(FLOW if FLOW in MODELS else export.CLASSIC)
-    unet = distil.build_student(like.adapter.unet)
-    with torch.no_grad():  # in half precision, as weights are shipped: the page stores them so
-        noise = torch.randn(
-            unet.time_embedding.cond_proj.weight.shape, generator=torch.Generator().manual_seed(0)
-        )
-        unet.time_embedding.cond_proj.weight.copy_((0.02 * noise).half())
-    schedule, parts = FlowSchedule(distil.SHIFT), like.adapter
-    adapter = StudentAdapter(
-        unet, parts.vae, parts.text_encoder, parts.tokenizer, predicts="flow", schedule=schedule
-    )
-    return Student(adapter, schedule, FAST, like.check_prompt)
-
-
-def export_to(folder: Path, built: Path) -> dict:
-    """The files of `built` and the student that it may lack, with a manifest of both. Returns what Python draws."""
-    manifest = json.loads((built / "manifest.json").read_text())
-    models = {name: load(name) for name in MODELS if name != export.CLASSIC} | {FAST: student()}
-    for file in built.iterdir():
-        (folder / file.name).symlink_to(file) if file.suffix != ".json" else None
-    for name, model in models.items():
-        if name not in manifest["models"]:
-            manifest["models"][name] = export.write_further(folder, name, model)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    flow = [golden.picture(models[FLOW], *run) for run in FLOW_RUNS] if FLOW in models else []
-    return {"pictures": flow + [drawn_by(models[FAST], *run) for run in FAST_RUNS]}
+def pictures() -> dict:
+    """What Python draws with the flow and with the student."""
+    flow, fast = load(FLOW), load(FAST)
+    runs = [golden.picture(flow, *run) for run in FLOW_RUNS]
+    return {"pictures": runs + [drawn_by(fast, *run) for run in FAST_RUNS]}
 
 
 def drawn_by(
@@ -101,7 +69,7 @@ def tellings() -> list[dict]:
 
 def refusals() -> list[dict]:
     """Requests that the student refuses, and what Python says of them."""
-    model, wrong = student(), []
+    model, wrong = load(FAST), []
     cases = [
         ({"numInferenceSteps": 20}, {"num_inference_steps": 20}),
         ({"numInferenceSteps": 3}, {"num_inference_steps": 3}),

@@ -1,18 +1,10 @@
 """What the stages' curves rest on: the counting, and the file that ships."""
 
-import pytest
 import torch
 
 from diffusion_tutorial.experiments import stages
 from diffusion_tutorial.results import read
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
-
-
-def test_distance_is_the_root_mean_square_of_each_picture():
-    a = torch.zeros(2, 3, 4, 4)
-    b = torch.stack([torch.full((3, 4, 4), 0.5), torch.zeros(3, 4, 4)])
-    b[1, 0, 0, 0] = 1
-    assert stages.distance(a, b).tolist() == pytest.approx([0.5, (1 / 48) ** 0.5])
 
 
 def test_the_share_read_as_in_the_end():
