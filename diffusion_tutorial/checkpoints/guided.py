@@ -116,12 +116,13 @@ class Guided:
         self.rule, self.conditions, self.scheduler, self.step = rule, conditions, scheduler, step
         self.unpacked, self.packed = unpacked, packed
         self.rows = 0
+        self.memory: dict = {}  # of the run, for rules with momentum
 
     def __call__(self, original: Callable, *args, **kwargs) -> tuple[Tensor]:
         done, plan = self.step(), self.scheduler.timesteps
         level = level_at(self.scheduler, done)
         moment = Moment(done, len(plan), float(plan[done]), level.alpha_bar)
-        branches = tuple(self.rule.needs(moment))
+        branches = tuple(self.rule.needs(moment)) or (COND,)  # the pipeline asks, whatever the rule needs
         seen = args[0] if args else kwargs["hidden_states"]
         rows, times = len(seen), len(branches)
         self.rows += rows * times
@@ -144,10 +145,10 @@ class Guided:
         out = {branch: value.float() for branch, value in out.items()}
         if any_kind(self.rule):
             x_t = level.factor * seen.float()
-            return checked(self.rule, out, self.rule(Predictions(out, x_t), moment), x_t, moment)
+            return checked(self.rule, out, self.rule(Predictions(out, x_t, self.memory), moment), x_t, moment)
         state = self.unpacked(seen).double()
         x0 = {b: level.p * state + level.q * self.unpacked(value).double() for b, value in out.items()}
-        guided = guided_x0(self.rule, x0, level.factor * state, moment)
+        guided = guided_x0(self.rule, x0, level.factor * state, moment, self.memory)
         answer = self.packed((guided - level.p * state) / level.q)
         return checked(self.rule, out, answer, seen, moment)
 
