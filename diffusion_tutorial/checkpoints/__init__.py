@@ -33,6 +33,7 @@ __getattr__, __dir__, __all__ = face(
         "pipelines": ["PipelineModel", "generators"],
         "random_pipelines": ["RANDOM_PIPELINES", "random_pipeline"],
         "broken": ["perturbed", "self_attention"],
+        "nag": ["Nag", "normalized"],
         "silence": ["quiet"],
     },
 )
