@@ -1,0 +1,66 @@
+"""Autoguidance and classifier-free guidance in the plane, where every error is known: results/guidance_plane.json.
+
+    python -m diffusion_tutorial.experiments.guidance_plane
+
+makes the file, in about a minute on one core. `COPIES` networks of each kind, from different weights, data and noise; every
+rule starts from the same points, so differences from no guidance are taken copy by copy. Intervals are of the mean over
+copies.
+"""
+
+from __future__ import annotations
+
+from .. import metrics
+from ..mixtures import underfit
+from ..results import RESULTS, Record
+
+COPIES, POINTS = 8, 2000
+SCALES = (1.25, 1.5, 2, 3)
+RULES = {  # name -> (what it pushes away from, the level from which on)
+    "autoguidance": ("weak", 0.0),
+    "classifier-free": ("every", 0.0),
+    "autoguidance, late": ("weak", underfit.LATE),
+    "classifier-free, late": ("every", underfit.LATE),
+}
+
+
+def main() -> None:
+    fitted = underfit.fit(COPIES)
+    record = Record(
+        RESULTS / "guidance_plane.json",
+        "networks fitted too little on eight blobs: errors by level, and what guidance does",
+        "python -m diffusion_tutorial.experiments.guidance_plane",
+        copies=COPIES,
+        points=POINTS,
+        steps=underfit.STEPS,
+        less=underfit.LESS,
+        late=underfit.LATE,
+    )
+    for a in underfit.LEVELS:
+        record.measure(f"errors, {a:g}", lambda a=a: underfit.errors(fitted, a))
+    own = underfit.score(underfit.draw(underfit.guided(fitted, "weak", 1), COPIES, POINTS))
+    record.measure("none", lambda: {name: metrics.mean(values) for name, values in own.items()})
+    weak = underfit.draw(lambda x, a: fitted.eps("weak", x, a), COPIES, POINTS)
+    record.measure("weak twin alone", lambda: {k: metrics.mean(v) for k, v in underfit.score(weak).items()})
+    for name, (other, late) in RULES.items():
+        for scale in SCALES:
+            record.measure(
+                f"{name} {scale:g}",
+                lambda o=other, s=scale, x=late: compared(
+                    own, underfit.score(underfit.draw(underfit.guided(fitted, o, s, x), COPIES, POINTS))
+                ),
+            )
+    for scale in (1, *SCALES):
+        x = underfit.draw(underfit.exactly_guided(scale, 1), 1, COPIES * POINTS)
+        record.measure(f"exact {scale:g}", lambda x=x: {k: v.item() for k, v in underfit.score(x).items()})
+
+
+def compared(own: dict, other: dict) -> dict:
+    """Means over copies, and of the differences from no guidance, copy by copy."""
+    return {
+        name: {"value": metrics.mean(other[name]), "less own": metrics.mean(other[name] - own[name])}
+        for name in own
+    }
+
+
+if __name__ == "__main__":
+    main()
