@@ -414,10 +414,10 @@ class _Guided:
     def _ask(self, what: str, x_t: Tensor, moment: Moment) -> dict[str, Tensor]:
         """ "eps" or "x0" by branch: the model's own in one call, those of other denoisers in one each."""
         needed = tuple(self.rule.needs(moment))
-        groups = {self.model: tuple(b for b in needed if b not in self.others)}
-        groups |= {self.others[b]: (b,) for b in needed if b in self.others}
+        groups = [(self.model, tuple(b for b in needed if b not in self.others))]
+        groups += [(self.others[b], (b,)) for b in needed if b in self.others]
         found: dict[str, Tensor] = {}
-        for denoiser, branches in groups.items():
+        for denoiser, branches in groups:
             if not branches:
                 continue
             if branches not in self.joined:
