@@ -9,6 +9,8 @@ copies.
 
 from __future__ import annotations
 
+from functools import cache
+
 from .. import metrics
 from ..mixtures import underfit
 from ..results import RESULTS, Record
@@ -24,7 +26,8 @@ RULES = {  # name -> (what it pushes away from, the level from which on)
 
 
 def main() -> None:
-    fitted = underfit.fit(COPIES)
+    fitted = cache(lambda: underfit.fit(COPIES))
+    own = cache(lambda: underfit.score(underfit.draw(underfit.guided(fitted(), "weak", 1), COPIES, POINTS)))
     record = Record(
         RESULTS / "guidance_plane.json",
         "networks fitted too little on eight blobs: errors by level, and what guidance does",
@@ -36,22 +39,32 @@ def main() -> None:
         late=underfit.LATE,
     )
     for a in underfit.LEVELS:
-        record.measure(f"errors, {a:g}", lambda a=a: underfit.errors(fitted, a))
-    own = underfit.score(underfit.draw(underfit.guided(fitted, "weak", 1), COPIES, POINTS))
-    record.measure("none", lambda: {name: metrics.mean(values) for name, values in own.items()})
-    weak = underfit.draw(lambda x, a: fitted.eps("weak", x, a), COPIES, POINTS)
-    record.measure("weak twin alone", lambda: {k: metrics.mean(v) for k, v in underfit.score(weak).items()})
+        record.measure(f"errors, {a:g}", lambda a=a: underfit.errors(fitted(), a))
+    record.measure("none", lambda: {name: metrics.mean(values) for name, values in own().items()})
+    record.measure("weak twin alone", lambda: alone(fitted()))
     for name, (other, late) in RULES.items():
         for scale in SCALES:
             record.measure(
                 f"{name} {scale:g}",
                 lambda o=other, s=scale, x=late: compared(
-                    own, underfit.score(underfit.draw(underfit.guided(fitted, o, s, x), COPIES, POINTS))
+                    own(),
+                    underfit.score(underfit.draw(underfit.guided(fitted(), o, s, x), COPIES, POINTS)),
                 ),
             )
     for scale in (1, *SCALES):
-        x = underfit.draw(underfit.exactly_guided(scale, 1), 1, COPIES * POINTS)
-        record.measure(f"exact {scale:g}", lambda x=x: {k: v.item() for k, v in underfit.score(x).items()})
+        record.measure(f"exact {scale:g}", lambda s=scale: exact(s))
+
+
+def alone(fitted: underfit.Fitted) -> dict:
+    """The weak twin without the model."""
+    found = underfit.score(underfit.draw(lambda x, a: fitted.eps("weak", x, a), COPIES, POINTS))
+    return {name: metrics.mean(values) for name, values in found.items()}
+
+
+def exact(scale: float) -> dict:
+    """Classifier-free guidance with exact predictions; one run of as many points."""
+    found = underfit.score(underfit.draw(underfit.exactly_guided(scale, 1), 1, COPIES * POINTS))
+    return {name: values.item() for name, values in found.items()}
 
 
 def compared(own: dict, other: dict) -> dict:
