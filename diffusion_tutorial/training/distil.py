@@ -223,6 +223,10 @@ def reflow_loss(pairs: dict[str, Tensor]):
     def loss_fn(module: nn.Module, index: Tensor, rng: torch.Generator):
         batch = {name: part[index] for name, part in pairs.items()}
         n, late = len(index), 1 + int(torch.randint(3, (1,), generator=rng))
+        if n < 4:
+            raise ValueError(
+                f"batch is {n}; allowed: 4 or more, since a quarter takes part in a walk of four"
+            )
         plans = [(1, 0, n // 2), (2, 1, n - n // 2 - n // 4), (4, late, n // 4)]
         rows, sigma, first = [], [], 0
         for steps, taken, size in plans:
