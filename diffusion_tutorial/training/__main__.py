@@ -21,6 +21,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffusion_tutorial.errors import allowed
 from diffusion_tutorial.results import commit, machine
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
@@ -160,6 +161,23 @@ class Run:
         flow_unet = UNet2DConditionModel.from_pretrained(place, torch_dtype=torch.float32)
         teacher = distil.Networks(flow_unet.requires_grad_(False), texts).eval().to(self.device)
         tokens = denoiser.tokenizer_of(self._tokenizer())
+        c = self.config["fast"]
+        if c["method"] == "reflow":
+            pairs = self._pairs(teacher, tokens)
+            loss_fn, n_items = distil.reflow_loss(pairs), len(pairs["x0"])
+        elif c["method"] == "consistency":
+            pictures, labels = self.pictures()
+            latents = self._latents(pictures) * json.loads((self.out / "scaling_factor.json").read_text())
+            loss_fn, n_items = distil.consistency_loss(latents, labels, teacher, tokens, c), len(labels)
+        else:
+            raise ValueError(allowed("fast.method", c["method"], "reflow, consistency"))
+        set_seed(self.config["seed"])
+        student = distil.build_student(flow_unet).requires_grad_(True)
+        self._fit("fast", distil.Networks(student, texts), loss_fn, n_items)
+        self._save(student, "unet-fast")
+
+    def _pairs(self, teacher: distil.Networks, tokens) -> dict:
+        """What the teacher draws for reflow, as far as it is not there yet."""
         c, lane = self.config["fast"], self.accelerator
         with lane.autocast():
             distil.make_pairs(self.out / "pairs", teacher, tokens, c, lane.process_index, lane.num_processes)
@@ -175,11 +193,7 @@ class Run:
                 lane.num_processes,
             )
         lane.wait_for_everyone()
-        set_seed(self.config["seed"])
-        pairs = distil.read_pairs(self.out / "pairs", c)
-        student = distil.build_student(flow_unet).requires_grad_(True)
-        self._fit("fast", distil.Networks(student, texts), distil.reflow_loss(pairs), len(pairs["x0"]))
-        self._save(student, "unet-fast")
+        return distil.read_pairs(self.out / "pairs", c)
 
     def judge(self) -> None:
         c = self.config["data"]
