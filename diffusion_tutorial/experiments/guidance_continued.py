@@ -90,15 +90,14 @@ def parabola(own: Tensor, other: Tensor, eps: Tensor) -> dict[str, metrics.Estim
 
 
 @torch.no_grad()
-def errors(model: TextToImage, others: dict[str, Callable], t: int, n: int = ERRORS_N) -> dict:
+def errors(model: TextToImage, other: Callable, t: int, n: int = ERRORS_N) -> dict:
     """At one timestep, over latents of n fresh scenes with captions of all six attributes."""
     scenes = sample_scenes(n, SEED + 1)
     x0 = model.encode(render(scenes))
     texts = [full_caption(scenes, i, SEED) for i in range(n)]
     eps = gaussian(tuple(x0.shape), NOISE, stream=t)
     x = model.schedule.add_noise(x0, eps, t)
-    own = model.eps(x, t, texts)
-    return {name: parabola(own, ask(x, t, texts), eps) for name, ask in others.items()}
+    return parabola(model.eps(x, t, texts), other(x, t, texts), eps)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -267,19 +266,15 @@ def main() -> None:
                 record.measure(
                     f"negative, {name}, {steps}", lambda w=way, k=steps: negative(judge, w, k, NEGATIVE_N)
                 )
-    if WEAK not in MODELS:
-        return
-    weak = load(WEAK)
+    weak = load(WEAK) if WEAK in MODELS else None
     if "errors" in args.parts:
         broken = perturbed(model, LAYERS)
-        others = {
-            "weak": weak.eps,
-            "empty": lambda x, t, texts: model.eps(x, t, None),
-            "broken": broken.eps,
-        }
-        for t in TIMESTEPS:
-            record.measure(f"errors, {t}", lambda t=t: errors(model, others, t))
-    if "matched" in args.parts:
+        others = {"empty": lambda x, t, texts: model.eps(x, t, None), "broken": broken.eps}
+        others |= {} if weak is None else {"weak": weak.eps}
+        for name, other in others.items():
+            for t in TIMESTEPS:
+                record.measure(f"errors, {name}, {t}", lambda o=other, t=t: errors(model, o, t))
+    if "matched" in args.parts and weak is not None:
         record.measure("weights", lambda: weights_of(WEAK))
         short = Short(model, judge, 1)
         matched(short, weak, record, args.rules or tuple(families(model, weak)))
