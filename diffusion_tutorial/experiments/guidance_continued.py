@@ -58,7 +58,7 @@ WEAK = "still-life-weak"
 SEED, NOISE = 985_000, 98
 STEPS, CHUNK = 10, 108
 TARGET, WITHIN = 0.98, 0.005
-TIMESTEPS = (981, 901, 781, 621, 461, 301, 141, 61)
+TIMESTEPS = (981, 901, 781, 621, 301, 61)
 ERRORS_N = 200
 LAYERS = ("down_blocks", "mid_block", "up_blocks")  # all self-attention
 NEGATIVE_N, PROMPT, AGAINST = 500, "a sphere", "red"
@@ -247,6 +247,8 @@ PARTS = ("errors", "negatives", "matched")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--others", nargs="+", default=("empty", "weak", "broken"), help="of the part errors")
+    parser.add_argument("--evaluations", nargs="+", type=int, default=(1, 4), help="of the part negatives")
     parser.add_argument("--rules", nargs="+", help="of the part matched; default: all")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS / "guidance_continued.json")
     args = parser.parse_args()
@@ -261,17 +263,19 @@ def main() -> None:
     )
     if "negatives" in args.parts:
         fast = load("still-life-fast")
-        for name, way in ways(fast).items():
-            for steps in (1, 4):
+        for steps in args.evaluations:
+            for name, way in ways(fast).items():
                 record.measure(
                     f"negative, {name}, {steps}", lambda w=way, k=steps: negative(judge, w, k, NEGATIVE_N)
                 )
     weak = load(WEAK) if WEAK in MODELS else None
     if "errors" in args.parts:
-        broken = perturbed(model, LAYERS)
-        others = {"empty": lambda x, t, texts: model.eps(x, t, None), "broken": broken.eps}
+        others = {"empty": lambda x, t, texts: model.eps(x, t, None)}
         others |= {} if weak is None else {"weak": weak.eps}
+        others |= {"broken": perturbed(model, LAYERS).eps}
         for name, other in others.items():
+            if name not in args.others:
+                continue
             for t in TIMESTEPS:
                 record.measure(f"errors, {name}, {t}", lambda o=other, t=t: errors(model, o, t))
     if "matched" in args.parts and weak is not None:
