@@ -583,8 +583,8 @@ Measured on {found["date"]} by `{found["command"]}` at commit {found["commit"]}.
 
 `make train TRAIN_ARGS="--stages weak --init {stage["init"]}"`, with `diffusion_tutorial/training/config.yaml` at commit
 {stage.get("commit", "unknown")}: {stage["stopped"]} steps of {plan["batch"] * stage["processes"]} of a schedule of
-{plan["steps"]}, seed {plan["seed"]}, in {stage["minutes"]} minutes of wall time on {stage["machine"]} that other work shared,
-on {stage["date"]}.
+{plan["steps"]}, seed {plan["seed"]}, in {stage["minutes"]} minutes of wall time on {stage["machine"]} that other work
+shared, on {stage["date"]}.
 
 ## Limits
 
