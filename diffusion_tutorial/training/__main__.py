@@ -56,17 +56,13 @@ class Run:
             self.accelerator.wait_for_everyone,
         )
 
-    def _fit(
-        self, name: str, module, loss_fn, n_items: int, stop_at: int | None = None, last: bool = False
-    ) -> None:
-        """`fit` by the stage's schedule, and its line in stages.jsonl once it is done; `last`: `stop_at` is where."""
+    def _fit(self, name: str, module, loss_fn, n_items: int, stop_at: int | None = None) -> None:
         schedule = Schedule(**self.config[name]["schedule"])
         losses = fit(name, module, loss_fn, n_items, schedule, self.out, self.accelerator, stop_at=stop_at)
-        if losses and (stop_at is None or last) and self.accelerator.is_main_process:
+        if losses and stop_at is None and self.accelerator.is_main_process:
             record = {
                 "stage": name,
                 "schedule": asdict(schedule),
-                "stopped": stop_at,
                 "processes": self.accelerator.num_processes,
                 "final_loss": sum(losses[-100:]) / len(losses[-100:]),
                 "minutes": round(minutes_spent(self.out / name / "log.jsonl"), 1),
@@ -200,7 +196,7 @@ class Run:
         return distil.read_pairs(self.out / "pairs", c)
 
     def weak(self) -> None:
-        """A smaller U-Net, trained from nothing as the denoiser is, and stopped early: autoguidance's weak twin.
+        """A smaller U-Net, trained from nothing and for less, as the denoiser is: autoguidance's weak twin.
 
         The text encoder is the denoiser's, this run's or the shipped one, and stays as it is.
         """
@@ -219,7 +215,7 @@ class Run:
         c = self.config["weak"]
         alphas_cumprod = DDIMScheduler(**denoiser.SCHEDULER).alphas_cumprod
         loss_fn = denoiser.denoiser_loss(latents, labels, tokenizer, alphas_cumprod, c["drop"], c["gamma"])
-        self._fit("weak", denoiser.TextToNoise(unet, text_encoder), loss_fn, len(labels), c["stop"], True)
+        self._fit("weak", denoiser.TextToNoise(unet, text_encoder), loss_fn, len(labels))
         self._save(unet, "unet-weak")
 
     def judge(self) -> None:

@@ -557,7 +557,7 @@ library_name: diffusers
 
 # Still Life, the weak twin
 
-A bad version of Still Life: a smaller U-Net, trained from nothing in the same way and stopped early. It is there to be
+A bad version of Still Life: a smaller U-Net, trained from nothing in the same way, for far less. It is there to be
 pushed away from (autoguidance), and draws poorly by itself. Text encoder, tokenizer and autoencoder are the classic's, in
 the folder `model` beside this one.
 
@@ -582,8 +582,8 @@ Measured on {found["date"]} by `{found["command"]}` at commit {found["commit"]}.
 ## How it was trained
 
 `make train TRAIN_ARGS="--stages weak --init {stage["init"]}"`, with `diffusion_tutorial/training/config.yaml` at commit
-{stage.get("commit", "unknown")}: {stage["stopped"]} steps of {plan["batch"] * stage["processes"]} of a schedule of
-{plan["steps"]}, seed {plan["seed"]}, in {stage["minutes"]} minutes of wall time on {stage["machine"]} that other work
+{stage.get("commit", "unknown")}: {plan["steps"]} steps of {plan["batch"] * stage["processes"]}, seed {plan["seed"]}, in
+{stage["minutes"]} minutes of wall time on {stage["machine"]} that other work
 shared, on {stage["date"]}.
 
 ## Limits
