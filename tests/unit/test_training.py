@@ -300,7 +300,8 @@ def test_the_flow_starts_from_the_shipped_weights_and_leaves_the_text_encoder(tm
 
     shared = ["--config", str(tmp_path / "config.yaml"), "--stages", "export", "--out"]
     with pytest.raises(
-        FileNotFoundError, match="none of unet, unet-flow, unet-fast; allowed: a stage that trains one"
+        FileNotFoundError,
+        match="none of unet, unet-flow, unet-fast, unet-weak; allowed: a stage that trains one",
     ):
         command.main([*shared, str(tmp_path / "no")])
     command.main([*shared, str(tmp_path / "whole")])
@@ -316,6 +317,42 @@ def test_the_flow_starts_from_the_shipped_weights_and_leaves_the_text_encoder(tm
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
     ]
+
+
+def test_the_weak_twin_is_resumed_bit_for_bit_and_exported_with_the_classic_levels(tmp_path, monkeypatch):
+    from importlib.resources import files
+
+    import yaml
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from safetensors.torch import load_file
+
+    from diffusion_tutorial.training import __main__ as command
+
+    monkeypatch.setattr(data, "SHARD", 8)
+    config = yaml.safe_load((files("diffusion_tutorial.training") / "config.yaml").read_text())
+    config["mixed_precision"] = "no"
+    config["data"]["shards"] = 1
+    config["weak"]["schedule"] |= {"steps": 4, "batch": 2, "warmup": 1, "decay": 1, "save_every": 2}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    shared = ["--config", str(tmp_path / "config.yaml"), "--out"]
+    with pytest.raises(FileNotFoundError, match="allowed: the stage denoiser before weak, or --init shipped"):
+        command.main([*shared, str(tmp_path / "no"), "--stages", "weak"])
+
+    def train(out):
+        command.main([*shared, str(tmp_path / out), "--init", "shipped", "--stages", "weak"])
+        return load_file(tmp_path / out / "unet-weak" / "diffusion_pytorch_model.safetensors")
+
+    whole, fit = train("whole"), loop.fit
+    monkeypatch.setattr(command, "fit", lambda *args, **options: fit(*args, **{**options, "stop_at": 2}))
+    train("parts")
+    monkeypatch.setattr(command, "fit", fit)
+    parts = train("parts")
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[k], parts[k]) for k in whole)
+    command.main([*shared, str(tmp_path / "whole"), "--stages", "export"])
+    folder = tmp_path / "whole" / "model-weak"
+    assert DDIMScheduler.from_pretrained(folder / "scheduler").config.beta_schedule == "scaled_linear"
+    UNet2DConditionModel.from_pretrained(folder / "unet")
+    assert sum(p.stat().st_size for p in folder.rglob("*")) < 3e6 and (folder / "SHA256SUMS").exists()
 
 
 @pytest.mark.slow
@@ -336,6 +373,7 @@ def test_two_processes_train_together(tmp_path):
         "denoiser",
         "flow",
         "fast",
+        "weak",
         "judge",
         "classifier",
         "classifier_clean",
@@ -361,9 +399,13 @@ def test_two_processes_train_together(tmp_path):
     outputs = [job.communicate(timeout=900)[0] for job in jobs]
     assert all(job.returncode == 0 for job in jobs), outputs
     records = [json.loads(line) for line in (tmp_path / "run" / "stages.jsonl").read_text().splitlines()]
-    stages = ["autoencoder", "decoder", "denoiser", "flow", "fast", "judge", "classifier", "classifier_clean"]
+    stages = [
+        *("autoencoder", "decoder", "denoiser", "flow", "fast", "weak"),
+        *("judge", "classifier", "classifier_clean"),
+    ]
     assert [r["stage"] for r in records] == stages
     assert all(r["processes"] == 2 for r in records)
     assert (tmp_path / "run" / "model" / "judge.safetensors").exists()
     assert (tmp_path / "run" / "model-flow" / "SHA256SUMS").exists()
     assert (tmp_path / "run" / "model-fast" / "SHA256SUMS").exists()
+    assert (tmp_path / "run" / "model-weak" / "SHA256SUMS").exists()
