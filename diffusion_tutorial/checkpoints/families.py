@@ -39,6 +39,7 @@ OURS, LOOP = "our samplers", "the pipeline's loop"
 _EDM = ("EDMDPMSolverMultistepScheduler", "EDMEulerScheduler")
 _FLOW = ("FlowMatchEulerDiscreteScheduler",)
 _CLIP_WORDS = ("CLIPTokenizer", "CLIPTokenizerFast")
+_QWEN_WORDS = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
 _T5_WORDS = ("T5Tokenizer", "T5TokenizerFast")
 _NOTHING: Mapping = MappingProxyType({})
 
@@ -66,10 +67,15 @@ class Family:
     arrays       whether the pipeline gives pictures as numpy arrays alone
     texts        makes the network's inputs for texts: texts(pipeline, list of texts or None, arguments of the call),
                  name -> a row a text; with it, `guidance=` works in the pipeline's loop
-    long_texts   tokenizers that read max_sequence_length tokens -> how many of a prompt's it is less; others read 77
+    long_texts   tokenizers that read max_sequence_length tokens -> how many less of a prompt, which stand before it, or
+                 a function of the tokenizer that says it for every text; others read 77
     few_steps    arguments that stand in for the pipeline's defaults: few_steps(pipeline), empty for most
     upcasts      whether an autoencoder in float16 decodes in float32 where its config says force_upcast
     overflows    components that are in float32 where the rest is in float16, since they overflow there
+    plain        the pipeline's guidance_scale at which it asks about the prompt alone; it gets ours less 1 plus this
+    side         of the picture in pixels, where neither pipeline nor network says it
+    minus        whether the network answers with minus what the scheduler is given
+    no_text      the negative prompt of a guided run without one, where the pipeline guides with a given text alone
     libraries    component -> a library that its index may name besides diffusers and transformers
     homes        class -> the module that it is imported from, where its library does not show it
     """
@@ -93,10 +99,14 @@ class Family:
     noise_dtype: str | None = None
     arrays: bool = False
     texts: Callable | None = None
-    long_texts: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
+    long_texts: Mapping[str, int | Callable] = field(default_factory=lambda: _NOTHING)
     few_steps: Callable | None = None
     upcasts: bool = False
     overflows: tuple[str, ...] = ()
+    plain: float = 1.0
+    side: int | None = None
+    minus: bool = False
+    no_text: str | None = None
     libraries: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     homes: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
@@ -151,6 +161,31 @@ def _sana_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
         complex_human_instruction=None,
     )
     return {"encoder_hidden_states": states, "encoder_attention_mask": mask}
+
+
+def _z_image_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    """A tensor a text, of its own length; the pipeline writes into the list that it is given."""
+    found, _ = pipeline.encode_prompt(
+        [text or "" for text in texts],
+        do_classifier_free_guidance=False,
+        max_sequence_length=call.get("max_sequence_length", 512),
+    )
+    return {"cap_feats": found}
+
+
+def _z_image_frame(tokenizer) -> int:
+    """Tokens of a turn that stand before the text."""
+    turn = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "\0"}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+    )
+    return len(tokenizer(turn.split("\0")[0]).input_ids)
+
+
+def _qwen_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    states, mask = pipeline.encode_prompt(
+        [text or " " for text in texts], max_sequence_length=call.get("max_sequence_length", 512)
+    )
+    return {"encoder_hidden_states": states, "encoder_hidden_states_mask": mask}
 
 
 def _sdxl_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
@@ -316,6 +351,26 @@ FAMILIES: dict[str, Family] = {
         # Gemma 2 and this autoencoder were made in bfloat16; on a card without it they leave float16's range.
         overflows=("text_encoder", "vae"),
     ),
+    "ZImagePipeline": Family(
+        "Z-Image",
+        {
+            "tokenizer": _QWEN_WORDS,
+            "text_encoder": ("Qwen3Model", "Qwen3ForCausalLM"),
+            "transformer": ("ZImageTransformer2DModel",),
+            "vae": ("AutoencoderKL",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        noise_dtype="float32",
+        half="bfloat16",
+        texts=_z_image_texts,
+        long_texts={"tokenizer": _z_image_frame},
+        # Its formula is eps_c + g (eps_c - eps_n), which guides from g = 0 on: g = s - 1.
+        plain=0.0,
+        side=1024,
+        minus=True,
+    ),
     "IFPipeline": Family(
         "DeepFloyd IF, first stage",
         _IF,
@@ -369,7 +424,7 @@ FAMILIES: dict[str, Family] = {
 
 # The words of a tokenizer without tokenizer.json, by class.
 WORDS = (
-    dict.fromkeys(_CLIP_WORDS, ("vocab.json", "merges.txt"))
+    dict.fromkeys(_CLIP_WORDS + _QWEN_WORDS, ("vocab.json", "merges.txt"))
     | dict.fromkeys(_T5_WORDS, ("spiece.model",))
     | dict.fromkeys(("GemmaTokenizer", "GemmaTokenizerFast"), ("tokenizer.model",))
 )
@@ -425,7 +480,7 @@ def signature(kind: str) -> Signature:
     return Signature(
         frozenset(found) - {"self"},
         found[names.get("num_inference_steps", "num_inference_steps")].default,
-        found[names.get("guidance_scale", "guidance_scale")].default,
+        found[names.get("guidance_scale", "guidance_scale")].default + 1 - FAMILIES[kind].plain,
         "negative_prompt" in found,
         "callback_on_step_end" in found,
     )

@@ -27,7 +27,7 @@ from ..samplers import Step
 from ..text_to_image import OPTIONS, Samples, TextToImage, check_run, cut
 from .adapters import cuts, decode_latents, encode_pictures
 from .families import Family
-from .guided import Guided, answering, in_parts
+from .guided import Guided, answering, in_parts, state_of
 
 # What `sample` sets itself, by other names or from its own arguments.
 _OURS = {
@@ -120,7 +120,8 @@ class PipelineModel(TextToImage):
             return model.config.in_channels, height or side, width or side
         pipeline, config = self.pipeline, self.denoiser.config
         factor = pipeline.vae_scale_factor
-        side = getattr(pipeline, "default_sample_size", None) or config.sample_size
+        side = getattr(pipeline, "default_sample_size", None) or config.get("sample_size")
+        side = side or self.family.side // factor
         height, width = ((pixels // factor if pixels else side) for pixels in (height, width))
         if self.family.layout == "packed":
             return config.in_channels // 4, 2 * (height // 2), 2 * (width // 2)
@@ -218,7 +219,7 @@ class PipelineModel(TextToImage):
                 )
         call = self._arguments(num_inference_steps, guidance_scale, None if rule else negative, eta, options)
         if rule is not None and not self._scale_is_an_input:
-            call[self._their("guidance_scale")] = 1.0  # the pipeline's own guidance is off
+            call[self._their("guidance_scale")] = self.family.plain  # the pipeline's own guidance is off
         self._warn_of_cuts(
             {
                 "prompt": prompts,
@@ -232,7 +233,7 @@ class PipelineModel(TextToImage):
         if initial is not None:
             call[self._their("latents")] = initial
         call["generator"] = generators(seed, shape[0])
-        call |= {"prompt": prompts, "num_images_per_prompt": num_images}
+        call |= {"prompt": list(prompts), "num_images_per_prompt": num_images}
         call["output_type"] = "np" if self.family.arrays else "pt"
 
         show = self.progress if progress is None else progress
@@ -305,7 +306,8 @@ class PipelineModel(TextToImage):
                         "guidance_scale", scale, f"with {self.name!r}: None, it was distilled without one"
                     )
                 )
-            call[self._their("guidance_scale")] = check_number("guidance_scale", scale)
+            scale = check_number("guidance_scale", scale) - 1 + self.family.plain
+            call[self._their("guidance_scale")] = scale
         if negatives is not None:
             call["negative_prompt"] = self._negative(negatives, call)
         if eta and "eta" not in self.options:
@@ -328,7 +330,7 @@ class PipelineModel(TextToImage):
                 )
         else:
             name = self._their("guidance_scale")
-            scale = call.get(name, self._call[name].default)
+            scale = call.get(name, self._call[name].default) + 1 - self.family.plain
             if scale <= 1:
                 warnings.warn(
                     f"negative_prompt has no effect at guidance_scale {scale:g}: {self.kind} guides above 1",
@@ -342,6 +344,8 @@ class PipelineModel(TextToImage):
         def rows(value):
             if isinstance(value, dict):
                 return {name: rows(inner) for name, inner in value.items()}
+            if isinstance(value, list):
+                return [row for row in value for _ in range(num_images)]
             return value.repeat_interleave(num_images, 0)
 
         return rows(self.family.texts(self.pipeline, texts, call))
@@ -360,7 +364,8 @@ class PipelineModel(TextToImage):
             for part, encoder, tokenizer in encoders:
                 limit = 77
                 if part in self.family.long_texts:
-                    less = self.family.long_texts[part] if name == "prompt" else 0
+                    less = self.family.long_texts[part]
+                    less = less(tokenizer) if callable(less) else less if name == "prompt" else 0
                     limit = max(call.get("max_sequence_length", default) - less, 1)
                 limits.append((encoder, tokenizer, limit))
             for text in dict.fromkeys(several):
@@ -473,6 +478,8 @@ class _Run:
             lambda: len(self.timesteps),
             lambda state: model.unpacked(state, self.shape),
             packed,
+            tuple(inspect.signature(type(model.denoiser).forward).parameters)[1:],
+            model.family.minus,
         )
         self._stack.enter_context(answering(model.denoiser, self.guided))
 
@@ -489,8 +496,7 @@ class _Run:
         """Count the rows that go through a network, and let it take large batches in parts."""
 
         def count(_module, args, kwargs):
-            first = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
-            self.rows += len(first)
+            self.rows += len(state_of(args, kwargs))
 
         handle = module.register_forward_pre_hook(count, with_kwargs=True)
         try:

@@ -91,6 +91,30 @@ def _gemma_tokenizer():
     return GemmaTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[])
 
 
+# How Qwen's models are asked: whose turn it is, between two marks.
+_TURNS = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _qwen_tokenizer():
+    """A token a byte, and the marks of a turn."""
+    from transformers import Qwen2Tokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    marks = ["<|im_start|>", "<|im_end|>"]
+    words = [*bytes_to_unicode().values(), "<|endoftext|>", *marks]
+    tokenizer = Qwen2Tokenizer(
+        vocab={w: i for i, w in enumerate(words)},
+        merges=[],
+        pad_token="<|endoftext|>",
+        additional_special_tokens=marks,
+    )
+    tokenizer.chat_template = _TURNS
+    return tokenizer
+
+
 def _clip_text(tokenizer, projected: bool = False, width: int = 32):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -354,6 +378,42 @@ def _sana(sample_size, channels):
         "scheduler": DPMSolverMultistepScheduler(
             use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
         ),
+    }
+
+
+@_builds("ZImagePipeline")
+def _z_image(sample_size, channels):
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
+    from transformers import Qwen3Config, Qwen3Model
+
+    tokenizer = _qwen_tokenizer()
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": Qwen3Model(
+            Qwen3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=16,
+                max_position_embeddings=1024,
+            )
+        ),
+        "transformer": ZImageTransformer2DModel(
+            in_channels=4,
+            dim=48,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=32,
+            axes_dims=[8, 8, 8],
+            axes_lens=[1024, 64, 64],
+        ),
+        "vae": _vae(sample_size, shift_factor=0.1, scaling_factor=0.36),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
     }
 
 

@@ -65,6 +65,7 @@ LOOPS = {
     "sd3 without T5": ("StableDiffusion3Pipeline", {"text_encoder_3": None, "tokenizer_3": None}, {}),
     "flux": ("FluxPipeline", {}, {"height": 32, "width": 48}),
     "sana": ("SanaPipeline", {}, {}),
+    "z-image": ("ZImagePipeline", {}, {"height": 32, "width": 48}),
     "if": ("IFPipeline", {}, {}),
     "karlo": ("UnCLIPPipeline", {"super": None}, {}),
     **{name: ("StableDiffusionXLPipeline", {"scheduler": s}, {}) for name, s in EDM.items()},
@@ -436,7 +437,7 @@ def test_each_encoder_of_a_loop_has_its_own_limit(saved, caplog):
 def test_half_precision(saved, kind):
     """bfloat16, which a CPU has too: near the float32 picture. Karlo enlarges by an interpolation that torch
     has in bfloat16 on no CPU."""
-    call = {"height": 32, "width": 32} if kind == "FluxPipeline" else {}
+    call = {"height": 32, "width": 32} if kind in ("FluxPipeline", "ZImagePipeline") else {}
     call |= {"num_inference_steps": 2, "guidance_scale": 2.0}
     half = load(saved(kind), device="cpu", dtype="bfloat16")
     assert half.dtype == torch.bfloat16
@@ -459,7 +460,8 @@ def call_loop(pipeline, model, n, prompts=(PROMPT,), count=1, negatives=None, st
     kind, names = type(pipeline).__name__, FAMILIES[type(pipeline).__name__].names
     settings |= {names.get("num_inference_steps", "num_inference_steps"): steps}
     if "guidance_scale" in settings:
-        settings[names.get("guidance_scale", "guidance_scale")] = settings.pop("guidance_scale")
+        scale = settings.pop("guidance_scale") - 1 + FAMILIES[kind].plain
+        settings[names.get("guidance_scale", "guidance_scale")] = scale
     if kind != "IFPipeline":
         shape = model._shape(settings.get("height"), settings.get("width"))
         x = noise.gaussian((n, *shape), 4)
@@ -498,7 +500,7 @@ def test_loops_are_diffusers_own(saved, name):
     assert ours.prompts == [PROMPT] * 2 + ["blue"] * 2 and len(ours.timesteps) == 3
 
 
-@pytest.mark.parametrize("name", ["sd3", "sana", "if", "EDMEulerScheduler", "flux"])
+@pytest.mark.parametrize("name", ["sd3", "sana", "z-image", "if", "EDMEulerScheduler", "flux"])
 def test_loops_with_a_negative_prompt(saved, name):
     model, folder, call = loop(saved, name)
     if name == "flux":
@@ -549,7 +551,7 @@ def test_trajectories(saved, name):
     if model.kind not in ("UnCLIPPipeline",):  # Karlo goes on to enlarge
         torch.testing.assert_close(run.decode(steps[-1].x_s), run.images, atol=1e-5, rtol=0)
         assert torch.equal(run.latents, steps[-1].x_s)
-    if model.kind in ("StableDiffusion3Pipeline", "FluxPipeline"):
+    if model.kind in ("StableDiffusion3Pipeline", "FluxPipeline", "ZImagePipeline"):
         for s in steps:  # Euler's step along the straight line
             share = [math.sqrt(v) / (math.sqrt(v) + math.sqrt(1 - v)) for v in (s.alpha_bar_t, s.alpha_bar_s)]
             torch.testing.assert_close(s.x_s, share[1] * s.x0 + (1 - share[1]) * s.eps, atol=1e-3, rtol=1e-3)
@@ -632,6 +634,7 @@ RULED = {
     "sd3": 4.0,
     "sana": 4.0,
     "flux": 3.0,
+    "z-image": 4.0,
     "EDMEulerScheduler": 4.0,
     "EDMDPMSolverMultistepScheduler": 4.0,
 }
@@ -676,7 +679,7 @@ def test_pixart_by_rule_is_the_pipelines_own(saved, kind):
     assert (ours.latents - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "EDMEulerScheduler"])
+@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "z-image", "EDMEulerScheduler"])
 def test_the_other_rules_in_a_loop(saved, name):
     model, _, call = loop(saved, name)
     settings = {"num_inference_steps": 4, "seed": 4, **call}
@@ -716,7 +719,7 @@ def test_the_other_rules_in_a_loop(saved, name):
     assert (two.latents[1] - one.latents[1]).abs().max() <= 1e-4 * size
 
 
-@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "EDMEulerScheduler"])
+@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "z-image", "EDMEulerScheduler"])
 def test_rules_that_are_not_affine_act_on_what_they_name(saved, name):
     """Projection acts on x0, whatever the network predicts: made again here from the pipeline's own first step."""
     model, _, call = loop(saved, name)
@@ -747,7 +750,7 @@ def test_a_rule_and_true_guidance_are_one_too_many(saved):
     assert "forward" not in flux.denoiser.__dict__
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux", "sana", "if", "karlo", "EDMEulerScheduler"])
+@pytest.mark.parametrize("name", ["sd3", "flux", "sana", "z-image", "if", "karlo", "EDMEulerScheduler"])
 def test_large_batches_go_through_the_network_in_parts(saved, name, monkeypatch):
     from diffusion_tutorial.checkpoints import guided
 
@@ -1013,7 +1016,7 @@ def test_options_of_a_loop_on_the_command_line(saved, tmp_path, capsys):
 @pytest.mark.parametrize("kind", starts())
 def test_on_cuda_whole_and_offloaded(saved, kind):
     """The same noise on the card: near the CPU's picture in float32, finite in half, the same when offloaded."""
-    call = {"height": 32, "width": 32} if kind == "FluxPipeline" else {}
+    call = {"height": 32, "width": 32} if kind in ("FluxPipeline", "ZImagePipeline") else {}
     call |= {"num_inference_steps": 2, "seed": 3}
     on_cpu = load(saved(kind), device="cpu").sample(PROMPT, **call).images
     exact = load(saved(kind), device="cuda", dtype="float32").sample(PROMPT, **call).images
