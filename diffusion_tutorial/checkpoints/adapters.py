@@ -404,11 +404,15 @@ def _decode(vae, latents: Tensor, rows: int) -> Tensor:
     mean, deviation = config.get("latents_mean"), config.get("latents_std")
     if mean is not None and deviation is not None:
         mean, deviation = (torch.tensor(v).view(1, -1, 1, 1).to(scaled) for v in (mean, deviation))
-        scaled = scaled * deviation / config.scaling_factor + mean
+        scaled = scaled * deviation / config.get("scaling_factor", 1.0) + mean
     else:
         scaled = scaled / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    if _films(vae):
+        scaled = scaled.unsqueeze(2)
     parts = [vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
     pictures = torch.cat(parts).float()
+    if _films(vae):
+        pictures = pictures[:, :, 0]
     if not bool(pictures.isfinite().all()):  # clamp would turn an infinite number into white
         name = str(vae.dtype).removeprefix("torch.")
         raise NotFiniteError(
@@ -418,6 +422,11 @@ def _decode(vae, latents: Tensor, rows: int) -> Tensor:
     return (pictures / 2 + 0.5).clamp(0, 1).cpu()
 
 
+def _films(vae) -> bool:
+    """Whether an autoencoder is made for films, (B, C, time, h, w): Qwen-Image's. A picture is a film of one moment."""
+    return "temperal_downsample" in vae.config
+
+
 def encode_pictures(vae, pictures: Tensor, rows: int = 100) -> Tensor:
     """An autoencoder's latents (B, C, h, w), float32, of pictures (B, 3, H, W) in [0, 1]: their mean where it gives a law.
 
@@ -425,11 +434,13 @@ def encode_pictures(vae, pictures: Tensor, rows: int = 100) -> Tensor:
     """
     config, parts = vae.config, []
     for part in pictures.split(rows):
-        out = vae.encode((2 * part - 1).to(vae.dtype))
+        part = (2 * part - 1).to(vae.dtype)
+        out = vae.encode(part.unsqueeze(2) if _films(vae) else part)
         parts.append(out.latent_dist.mode() if hasattr(out, "latent_dist") else out[0])
     latents = torch.cat(parts).float()
+    latents = latents[:, :, 0] if _films(vae) else latents
     mean, deviation = config.get("latents_mean"), config.get("latents_std")
     if mean is not None and deviation is not None:
         mean, deviation = (torch.tensor(v).view(1, -1, 1, 1).to(latents) for v in (mean, deviation))
-        return (latents - mean) * config.scaling_factor / deviation
+        return (latents - mean) * config.get("scaling_factor", 1.0) / deviation
     return (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor

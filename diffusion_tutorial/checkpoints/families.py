@@ -371,6 +371,25 @@ FAMILIES: dict[str, Family] = {
         side=1024,
         minus=True,
     ),
+    "QwenImagePipeline": Family(
+        "Qwen-Image",
+        {
+            "tokenizer": _QWEN_WORDS,
+            "text_encoder": ("Qwen2_5_VLForConditionalGeneration",),
+            "transformer": ("QwenImageTransformer2DModel",),
+            "vae": ("AutoencoderKLQwenImage",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        layout="packed",
+        # Its own guidance: two branches, then each position as long as the prompt's own answer there.
+        names={"guidance_scale": "true_cfg_scale"},
+        half="bfloat16",
+        texts=_qwen_texts,
+        long_texts={"tokenizer": 0},
+        no_text=" ",
+    ),
     "IFPipeline": Family(
         "DeepFloyd IF, first stage",
         _IF,

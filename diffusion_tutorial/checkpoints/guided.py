@@ -148,15 +148,17 @@ class Guided:
         self.rows += rows * times
         texts = [given if branch == COND else self.conditions[branch] for branch in branches]
         inputs = next((set(t) for t in self.conditions.values()), set())
-        joined = {
-            name: _joined([text[name] for text in texts], given[name]) for name in inputs
-        }  # the same inputs for every branch, in the order of the branches
+        if all(_alike([text[name] for text in texts]) for name in inputs):
+            # the same inputs for every branch, in the order of the branches
+            joined = {name: _joined([text[name] for text in texts], given[name]) for name in inputs}
 
-        def repeated(value):
-            return _whole([value] * times)
+            def repeated(value):
+                return _whole([value] * times)
 
-        rest = {n: _of_rows(v, n, rows, repeated) for n, v in given.items() if n not in inputs}
-        out = original(**rest, **joined)[0]
+            rest = {n: _of_rows(v, n, rows, repeated) for n, v in given.items() if n not in inputs}
+            out = original(**rest, **joined)[0]
+        else:  # texts of different lengths, without a mask that would hide what fills them up
+            out = _whole([original(**{**given, **{n: text[n] for n in inputs}})[0] for text in texts])
         if isinstance(seen, list):  # a tensor (C, 1, h, w) a picture
             state, out = (torch.stack(part).squeeze(2) for part in (seen, out))
         else:
@@ -177,6 +179,12 @@ class Guided:
         return checked(self.rule, out, answer, seen, moment)
 
 
+def _alike(values: list) -> bool:
+    """Whether the branches' inputs of one name can stand under each other."""
+    shapes = [v.shape if isinstance(v, Tensor) else None for v in values]
+    return all(shape == shapes[0] for shape in shapes)
+
+
 def _joined(values: list, own):
     """The branches' inputs of one name, one under the other; what is no text in a mapping stays the call's own."""
     if isinstance(own, Mapping):
@@ -188,4 +196,4 @@ def _joined(values: list, own):
         }
     if isinstance(own, list):
         return sum(values, [])
-    return torch.cat([value.to(own) for value in values])
+    return None if own is None else torch.cat([value.to(own) for value in values])

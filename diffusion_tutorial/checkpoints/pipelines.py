@@ -94,7 +94,7 @@ class PipelineModel(TextToImage):
     @property
     def _scale_is_an_input(self) -> bool:
         """FLUX: guidance_scale is an input of the distilled network; the rule's scale has a name of its own."""
-        return "true_cfg_scale" in self._call
+        return "true_cfg_scale" in self._call and self._their("guidance_scale") != "true_cfg_scale"
 
     def _their(self, name: str) -> str:
         """The pipeline's name of our argument."""
@@ -220,6 +220,10 @@ class PipelineModel(TextToImage):
         call = self._arguments(num_inference_steps, guidance_scale, None if rule else negative, eta, options)
         if rule is not None and not self._scale_is_an_input:
             call[self._their("guidance_scale")] = self.family.plain  # the pipeline's own guidance is off
+        if rule is None and negative is None and self.family.no_text is not None:
+            name = self._their("guidance_scale")
+            if call.get(name, self._call[name].default) > self.family.plain:
+                call["negative_prompt"] = [self.family.no_text] * len(prompts)
         self._warn_of_cuts(
             {
                 "prompt": prompts,
@@ -346,7 +350,7 @@ class PipelineModel(TextToImage):
                 return {name: rows(inner) for name, inner in value.items()}
             if isinstance(value, list):
                 return [row for row in value for _ in range(num_images)]
-            return value.repeat_interleave(num_images, 0)
+            return None if value is None else value.repeat_interleave(num_images, 0)
 
         return rows(self.family.texts(self.pipeline, texts, call))
 
@@ -404,7 +408,8 @@ class PipelineModel(TextToImage):
         if self.family.layout != "packed":
             return state
         factor = self.pipeline.vae_scale_factor
-        return self.pipeline._unpack_latents(state, shape[2] * factor, shape[3] * factor, factor)
+        state = self.pipeline._unpack_latents(state, shape[2] * factor, shape[3] * factor, factor)
+        return state.squeeze(2) if state.ndim == 5 else state  # of autoencoders for films: one moment
 
     def _upscale(self, stage, images: Tensor, call: dict, run: _Run) -> Tensor:
         """The next stage of DeepFloyd IF on pictures in [-1, 1], with the first stage's text."""

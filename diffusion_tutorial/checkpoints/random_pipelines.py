@@ -417,6 +417,53 @@ def _z_image(sample_size, channels):
     }
 
 
+@_builds("QwenImagePipeline")
+def _qwen_image(sample_size, channels):
+    from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    tokenizer = _qwen_tokenizer()
+    reader = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1000000.0},
+        "pad_token_id": 256,
+        "bos_token_id": 256,
+        "eos_token_id": 256,
+    }
+    eyes = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": Qwen2_5_VLForConditionalGeneration(
+            Qwen2_5_VLConfig(text_config=reader, vision_config=eyes)
+        ),
+        "transformer": QwenImageTransformer2DModel(
+            patch_size=2,
+            in_channels=16,  # 2 x 2 latents of 4 channels
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(4, 4, 8),
+        ),
+        "vae": AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 2, 2],
+            num_res_blocks=1,
+            temperal_downsample=[False, True],
+            latents_mean=[-0.7, 0.1, 0.5, -0.2],
+            latents_std=[2.8, 1.4, 2.3, 1.2],
+        ),
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    }
+
+
 def _if_stage(sample_size, **unet):
     from diffusers import DDPMScheduler
 
