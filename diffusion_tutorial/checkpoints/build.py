@@ -199,7 +199,7 @@ def pipeline_of(source: Folder, parts: Mapping, device: torch.device, placed: st
     """The diffusers pipeline over loaded components, moving them by itself where memory is short."""
     import diffusers
 
-    settings = {n: source.index[n] for n in ("force_zeros_for_empty_prompt",) if n in source.index}
+    settings = {n: source.index[n] for n in source.family.settings if n in source.index}
     with quiet():
         pipeline = getattr(diffusers, source.kind)(**parts, **source.family.made_with, **settings)
     if placed == memory.OFFLOAD:

@@ -55,7 +55,8 @@ class Family:
     adapter      makes the denoiser for our samplers: adapter(components, **options)
     steps_offset what our samplers take for the scheduler's steps_offset; None: what its config says
     scheduler    the component that decides; its steps are the trajectory
-    layout       of the state: "latents", "packed" (FLUX) or "pixels"
+    layout       of the state: "latents", "packed" (FLUX: 2 x 2 latents a row), "rows" (FLUX.2: 2 x 2 latents are
+                 one of four times the channels, and one of those is a row) or "pixels"
     names        our arguments that the pipeline calls otherwise
     fixed        arguments of every call
     made_with    arguments of the pipeline's constructor that are no components of ours
@@ -64,6 +65,7 @@ class Family:
     continues    the pipeline class whose pictures it enlarges; None: it begins from a text
     flow_only    scheduler classes of `loop` that count with use_flow_sigmas alone
     noise_dtype  of the initial noise; None: the model's own
+    settings     of the pipeline's index that its constructor takes
     arrays       whether the pipeline gives pictures as numpy arrays alone
     texts        makes the network's inputs for texts: texts(pipeline, list of texts or None, arguments of the call),
                  name -> a row a text; with it, `guidance=` works in the pipeline's loop
@@ -92,6 +94,7 @@ class Family:
     names: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     fixed: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     made_with: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    settings: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ()
     half: str = "float16"
     continues: str | None = None
@@ -173,10 +176,17 @@ def _z_image_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict
     return {"cap_feats": found}
 
 
-def _z_image_frame(tokenizer) -> int:
-    """Tokens of a turn that stand before the text."""
+def _flux_2_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    states, places = pipeline.encode_prompt(
+        [text or "" for text in texts], max_sequence_length=call.get("max_sequence_length", 512)
+    )
+    return {"encoder_hidden_states": states, "txt_ids": places}
+
+
+def _turn(tokenizer) -> int:
+    """Tokens of a turn of a conversation that stand before the text."""
     turn = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "\0"}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+        [{"role": "user", "content": "\0"}], tokenize=False, add_generation_prompt=True
     )
     return len(tokenizer(turn.split("\0")[0]).input_ids)
 
@@ -204,6 +214,11 @@ def _schnell(pipeline) -> dict:
     if pipeline.transformer.config.guidance_embeds or pipeline.scheduler.config.get("use_dynamic_shifting"):
         return {}
     return {"num_inference_steps": 4, "max_sequence_length": 256}
+
+
+def _klein(pipeline) -> dict:
+    """FLUX.2 klein, where its index says that it was distilled: four steps, by its makers' card."""
+    return {"num_inference_steps": 4} if pipeline.config.is_distilled else {}
 
 
 def few_steps(scheduler_class: str, config: Mapping) -> dict[str, object]:
@@ -273,6 +288,7 @@ FAMILIES: dict[str, Family] = {
         texts=_sdxl_texts,
         upcasts=True,
         made_with={"add_watermarker": False},
+        settings=("force_zeros_for_empty_prompt",),
     ),
     "PixArtAlphaPipeline": Family(
         "PixArt-α",
@@ -351,6 +367,24 @@ FAMILIES: dict[str, Family] = {
         # Gemma 2 and this autoencoder were made in bfloat16; on a card without it they leave float16's range.
         overflows=("text_encoder", "vae"),
     ),
+    "Flux2KleinPipeline": Family(
+        "FLUX.2 [klein]",
+        {
+            "tokenizer": _QWEN_WORDS,
+            "text_encoder": ("Qwen3ForCausalLM",),
+            "transformer": ("Flux2Transformer2DModel",),
+            "vae": ("AutoencoderKLFlux2",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        layout="rows",
+        half="bfloat16",
+        texts=_flux_2_texts,
+        long_texts={"tokenizer": _turn},
+        few_steps=_klein,
+        settings=("is_distilled",),
+    ),
     "ZImagePipeline": Family(
         "Z-Image",
         {
@@ -365,7 +399,7 @@ FAMILIES: dict[str, Family] = {
         noise_dtype="float32",
         half="bfloat16",
         texts=_z_image_texts,
-        long_texts={"tokenizer": _z_image_frame},
+        long_texts={"tokenizer": _turn},
         # Its formula is eps_c + g (eps_c - eps_n), which guides from g = 0 on: g = s - 1.
         plain=0.0,
         side=1024,

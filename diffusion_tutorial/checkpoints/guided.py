@@ -20,7 +20,7 @@ from ..guidance import COND, Predictions, Rule, any_kind, guided_x0
 from ..samplers import Moment
 from ..text_to_image import checked
 
-_SHARED = ("img_ids", "txt_ids")  # inputs of a network that have no row for each picture
+_SHARED = ("img_ids", "txt_ids")  # inputs of a network that, as tables, have no row for each picture
 _AREA = 64 * 32**2  # positions of one call: 64 rows of 32 x 32 latents, as for our samplers
 
 
@@ -102,8 +102,9 @@ def _of_rows(value, name: str, rows: int, change: Callable):
         return {key: _of_rows(inner, key, rows, change) for key, inner in value.items()}
     if isinstance(value, list) and len(value) == rows:
         return change(value)
-    batched = isinstance(value, Tensor) and value.ndim and len(value) == rows and name not in _SHARED
-    return change(value) if batched else value
+    if not isinstance(value, Tensor) or value.ndim == 0 or (name in _SHARED and value.ndim == 2):
+        return value
+    return change(value) if len(value) == rows else value
 
 
 class Guided:

@@ -83,8 +83,9 @@ class PipelineModel(TextToImage):
 
     def _options(self) -> frozenset[str]:
         found = {n for n in ("negative_prompt", "guidance_scale", "latents") if self._their(n) in self._call}
-        if self._scale_is_an_input and not self.denoiser.config.guidance_embeds:
-            found.discard("guidance_scale")  # distilled without one: FLUX.1 schnell
+        without = self._scale_is_an_input and not self.denoiser.config.guidance_embeds
+        if without or self.pipeline.config.get("is_distilled"):
+            found.discard("guidance_scale")  # distilled without one: FLUX.1 schnell, FLUX.2 klein
         if "eta" in self._call and "eta" in inspect.signature(self.scheduler.step).parameters:
             found.add("eta")
         if self.family.texts is not None:
@@ -125,6 +126,8 @@ class PipelineModel(TextToImage):
         height, width = ((pixels // factor if pixels else side) for pixels in (height, width))
         if self.family.layout == "packed":
             return config.in_channels // 4, 2 * (height // 2), 2 * (width // 2)
+        if self.family.layout == "rows":
+            return config.in_channels, height // 2, width // 2
         return config.in_channels, height, width
 
     def _pixel_model(self) -> str:
@@ -405,6 +408,8 @@ class PipelineModel(TextToImage):
 
     def unpacked(self, state: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A state of the loop as (B, C, h, w)."""
+        if self.family.layout == "rows":
+            return state.transpose(1, 2).reshape(len(state), *shape[1:])
         if self.family.layout != "packed":
             return state
         factor = self.pipeline.vae_scale_factor
@@ -474,6 +479,8 @@ class _Run:
         model, layout = self.model, self.model.family.layout
 
         def packed(state: Tensor) -> Tensor:
+            if layout == "rows":
+                return state.flatten(2).transpose(1, 2)
             return model.pipeline._pack_latents(state, *self.shape) if layout == "packed" else state
 
         self.guided = Guided(

@@ -464,6 +464,54 @@ def _qwen_image(sample_size, channels):
     }
 
 
+@_builds("Flux2KleinPipeline")
+def _flux_2_klein(sample_size, channels):
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer, levels = _qwen_tokenizer(), 3
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(16,) * levels,
+        norm_num_groups=8,
+        layers_per_block=1,
+        latent_channels=4,
+        sample_size=sample_size * 2 ** (levels - 1),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+    )
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,  # 2 x 2 latents of 4 channels
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        timestep_guidance_channels=32,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    torch.nn.init.normal_(vae.bn.running_mean)  # what the latents' scale and shift are in this family
+    torch.nn.init.uniform_(vae.bn.running_var, 0.5, 3.0)
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=28,  # the pipeline reads its layers 9, 18 and 27
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=8,
+                max_position_embeddings=1024,
+            )
+        ),
+        "transformer": transformer,
+        "vae": vae,
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    }
+
+
 def _if_stage(sample_size, **unet):
     from diffusers import DDPMScheduler
 
