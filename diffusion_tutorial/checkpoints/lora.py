@@ -1,7 +1,7 @@
 """LoRA: low-rank changes of a model's weights, W + scale * B A, read from a safetensors file and added in.
 
 Diffusers knows the formats that such files come in, and does the addition (with the package peft). Once it is done
-nothing is left of it but other weights, so samplers, rules and widgets need not know (Hu et al., 2021, equation 3).
+nothing is left of it but other weights, so samplers, rules and widgets need not know (Hu et al., 2022, not opened).
 """
 
 from __future__ import annotations
