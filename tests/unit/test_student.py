@@ -257,6 +257,8 @@ def test_reflow_asks_a_right_student_nothing_more():
     assert size == n and high == pytest.approx(0.999) and low in [pytest.approx(s) for s in distil.levels(4)]
     wrong = dict(pairs, x0=pairs["x0"] + 0.1)
     assert float(distil.reflow_loss(wrong)(Knows(pairs), torch.arange(n), rng)[0]) > 0.05
+    with pytest.raises(ValueError, match="batch is 3; allowed: 4 or more"):
+        distil.reflow_loss(pairs)(knows, torch.arange(3), rng)
 
 
 def test_a_student_saved_and_read_is_the_same(student, tmp_path):
