@@ -170,6 +170,10 @@ def test_in_the_dark_a_plot_is_the_dark_one_and_stands_on_no_slab(opened, page):
           .map((image) => [image.classList.contains("only-dark"), getComputedStyle(image).backgroundColor])"""
     )
     assert set(map(tuple, plots)) <= {(True, "rgba(0, 0, 0, 0)")}
+    turned = page.evaluate(
+        """[...document.querySelectorAll("article img.dt-pixels")].map((image) => getComputedStyle(image).filter)"""
+    )
+    assert all("invert" in how for how in turned)
 
 
 @pytest.mark.site
