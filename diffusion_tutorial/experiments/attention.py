@@ -176,6 +176,7 @@ def means(figures: dict[str, Tensor]) -> dict[str, Estimate]:
     if "shuffled" in figures:
         found["pointed_minus_shuffled"] = metrics.mean(figures["pointed"] - figures["shuffled"])
         found["inside_minus_shuffled"] = metrics.mean(figures["inside"] - figures["inside_shuffled"])
+        del found["inside_shuffled"]
     return found
 
 
@@ -345,7 +346,8 @@ def run(model, prompt: str, word: str, negative: str, n: int = N) -> dict:
                 for name, (branch, at) in watched.items()
             }
             parts[step].append(own)
-    steps = [{name: means(v) for name, v in joined(part).items()} for part in parts]
+    short = ("pointed", "shuffled", "inside", "weight")
+    steps = [{k: {s: metrics.mean(v[s]) for s in short} for k, v in joined(part).items()} for part in parts]
     return {"n": n, "kept": kept, "prompt": prompt, "word": word, "negative": negative, "steps": steps}
 
 
