@@ -1,6 +1,6 @@
 """Which word drew what: Still Life's cross-attention against the renderer's masks.
 
-    python -m diffusion_tutorial.experiments.attention        makes or completes results/attention.json, about 20
+    python -m diffusion_tutorial.experiments.attention        makes or completes results/attention.json, about ten
                                                               minutes on one core; --only WORD measures some keys
 
 Where a drawn picture has its object nobody knows for certain, so the masks are known by construction instead: scenes are
@@ -53,12 +53,11 @@ KINDS = {
     "wall": "wall",
     "wall's colour": "wall",
 }
-MARKS = (
-    "start",
-    "end",
-    "rest",
-)  # tokens that are no words: the start mark, the end mark, the filling behind it
-APART = (4, 12)  # steps at which layers are read apart, and texts of one thing are asked about
+MARKS = ("start", "end", "rest")  # tokens that are no words; "rest" is the filling behind the end mark
+ASKED = (0, 2, 4, 6, 8, 10, 12, 14, 16, 19)  # steps of a run of STEPS at whose levels the network is asked
+APART = (4, 12)  # of these, where layers are read apart
+ALONE = 8  # and where it is asked about texts of one thing, and about a word that weighs more
+RUN_STEPS = 10  # of the real runs
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0)  # what the text states of one word are multiplied by
 
 
@@ -322,7 +321,7 @@ def run(model, prompt: str, word: str, negative: str, n: int = N) -> dict:
         "prompt": (COND, words(model, prompt)[word]),
         "negative": (NEG, words(model, negative)[negative]),
     }
-    parts: list[list[dict]] = [[] for _ in range(STEPS)]
+    parts: list[list[dict]] = [[] for _ in range(RUN_STEPS)]
     kept = 0
     for first in range(0, n, CHUNK):
         shape = (min(CHUNK, n - first), *model.latent_shape)
@@ -330,7 +329,7 @@ def run(model, prompt: str, word: str, negative: str, n: int = N) -> dict:
             samples = model.sample(
                 prompt,
                 negative,
-                num_inference_steps=STEPS,
+                num_inference_steps=RUN_STEPS,
                 guidance_scale=SCALE,
                 num_images=shape[0],
                 latents=gaussian(shape, NOISE + 1, first=first),
@@ -340,7 +339,7 @@ def run(model, prompt: str, word: str, negative: str, n: int = N) -> dict:
         there = found.mean((1, 2)) > 0.01
         kept += int(there.sum())
         regions = found[there, None].expand(-1, len(REGIONS), -1, -1)
-        for step in range(STEPS):
+        for step in range(RUN_STEPS):
             own = {
                 name: compared(seen.map(at, branch, [step])[there], regions, regions.roll(1, 0), "object")
                 for name, (branch, at) in watched.items()
@@ -366,6 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "python -m diffusion_tutorial.experiments.attention",
         n=N,
         steps=STEPS,
+        run_steps=RUN_STEPS,
         scale=SCALE,
         seed=SEED,
         noise=NOISE,
@@ -374,13 +374,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load()
     world = cache(lambda: World(model))
     plan: list[tuple[str, Callable[[], object]]] = [("shares", lambda: world().shares())]
-    plan += [(f"pointing, step {k}", lambda k=k: pointing(world(), k, k in APART)) for k in range(STEPS)]
-    plan += [(f"negatives, step {k}", lambda k=k: negatives(world(), k)) for k in APART]
-    plan += [
-        (f"weighted, {kind}", lambda kind=kind: weighted(world(), 8, kind)) for kind in ("shape", "floor")
-    ]
+    plan += [(f"pointing, step {k}", lambda k=k: pointing(world(), k, k in APART)) for k in ASKED]
     plan += [("overlap", overlap)]
     plan += [(f"run, {p} / {negative}", lambda a=(p, w, negative): run(model, *a)) for p, w, negative in RUNS]
+    plan += [("alone", lambda: negatives(world(), ALONE))]
+    plan += [("weighted, floor", lambda: weighted(world(), ALONE, "floor"))]
     for name, function in plan:
         if only in name:
             record.measure(name, function)

@@ -10,10 +10,11 @@ from diffusion_tutorial.checkpoints.attention import words
 from diffusion_tutorial.experiments import attention
 from diffusion_tutorial.experiments.attention import (
     APART,
+    ASKED,
     KINDS,
     MARKS,
+    RUN_STEPS,
     RUNS,
-    STEPS,
     World,
     alone,
     another,
@@ -110,7 +111,7 @@ def test_figures_of_a_few_scenes_have_their_shapes(model, monkeypatch):
     ones = attention.weighted(world, 10, "floor")["1"]
     assert ones["weight"].value == pytest.approx(found["all"]["floor"]["weight"].value, abs=1e-6)
     few = attention.run(model, *RUNS[0], n=6)
-    assert len(few["steps"]) == STEPS and few["kept"] <= 6
+    assert len(few["steps"]) == RUN_STEPS and few["kept"] <= 6
 
 
 def test_pairs_are_taken_scene_by_scene():
@@ -129,13 +130,11 @@ def stored():
 
 
 def test_everything_was_measured_with_enough_scenes(stored):
-    assert [stored[f"pointing, step {k}"]["n"] for k in range(STEPS)] == [attention.N] * STEPS
+    assert [stored[f"pointing, step {k}"]["n"] for k in ASKED] == [attention.N] * len(ASKED)
     assert attention.N >= 500 and stored["overlap"]["overlap"]["low"] > 0.85
     for k in APART:
         assert set(stored[f"pointing, step {k}"]["layers"]) > {"4 x 4", "8 x 8"}
-        assert set(stored[f"negatives, step {k}"]) > {
-            f"{a}, {c}" for a in ATTRIBUTES for c in ("present", "absent")
-        }
+    assert set(stored["alone"]) > {f"{a}, {c}" for a in ATTRIBUTES for c in ("present", "absent")}
     for prompt, _, negative in RUNS:
         assert stored[f"run, {prompt} / {negative}"]["kept"] > 0.9 * attention.N
     assert sum(stored["shares"][name]["value"] for name in REGIONS) == pytest.approx(1, abs=1e-5)

@@ -1,4 +1,4 @@
-"""The pictures and numbers of Still Life's stage, its parts: `python scripts/parts_stage.py [--check]`.
+"""The pictures and numbers of Still Life's stage, its parts: `python scripts/stage_parts.py [--check]`.
 
 For each sentence of `SENTENCES` one run is drawn from the shipped weights, and two files are written to book/images/parts:
 a sheet of what the run holds and expects at some steps, and of the four channels of its latents; and a sheet of shades, one
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from diffusion_tutorial import load
 from diffusion_tutorial.checkpoints.attention import recording, words
-from diffusion_tutorial.experiments.attention import KINDS, STEPS, placed, stored
+from diffusion_tutorial.experiments.attention import ASKED, KINDS, STEPS, placed, stored
 from diffusion_tutorial.results import read
 from diffusion_tutorial.still_life.captions import parse
 
@@ -35,7 +35,7 @@ SENTENCES = (
     "a red sphere and a blue cube",
 )
 SEED, SCALE = 7, 4.0
-STOPS = (0, 2, 4, 6, 8, 10, 12, 14, 16, 19)  # steps that are shown
+STOPS = ASKED  # steps that are shown: those of the measurement
 SIDE, PAD, VIEWS, QUALITY = 96, 2, 3, 45  # pixels of a picture, of its repeated edge; pictures a step; WebP's
 NEAR = 0.05  # root mean square between a cell and its picture that WebP may cost, of 1
 FIRST = {"at": STOPS.index(8), "set": 0}
@@ -108,7 +108,7 @@ def shaded(dark: np.ndarray) -> Image.Image:
 
 def curves() -> dict:
     """Kind of word -> its region, and by step how often its strongest place lies there, and on another scene's."""
-    found = [stored()[f"pointing, step {k}"]["all"] for k in range(STEPS)]
+    found = [stored()[f"pointing, step {k}"]["all"] for k in STOPS]
     return {
         kind: {
             "region": region,
