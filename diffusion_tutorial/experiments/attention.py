@@ -141,12 +141,15 @@ class World:
             yield rows, seen
 
 
-def maps_of(seen: Seen, places: Sequence[Sequence[int]], layers: Sequence[str] | None = None) -> Tensor:
-    """(B, h, w) the maps of picture i's own places[i], at the finest layer's size."""
-    whole = {tuple(p): None for p in places}
-    for one in whole:
-        whole[one] = seen.map(one, layers=layers)
-    return torch.stack([whole[tuple(p)][i] for i, p in enumerate(places)])
+def token_maps(seen: Seen, layers: Sequence[str] | None = None) -> Tensor:
+    """(B, tokens, h, w) the map of every token, at the finest layer's size."""
+    tokens = next(iter(seen.asked[0].weights.values())).shape[-1]
+    return torch.stack([seen.map([k], layers=layers) for k in range(tokens)], 1)
+
+
+def picked(maps: Tensor, places: Sequence[Sequence[int]]) -> Tensor:
+    """(B, h, w) of `token_maps` those of picture i's own places[i], added up."""
+    return torch.stack([one[list(at)].sum(0) for one, at in zip(maps, places, strict=True)])
 
 
 def layers_of(seen: Seen) -> dict[str, list[str] | None]:
@@ -195,12 +198,12 @@ def pointing(world: World, step: int, apart: bool = False) -> dict:
     parts: dict[str, list[dict]] = {}
     for rows, seen in world.ask(step, world.captions):
         for name, layers in layers_of(seen).items() if apart else [("all", None)]:
-            found = {}
+            found, whole = {}, token_maps(seen, layers)
             for kind, region in KINDS.items():
-                maps = maps_of(seen, [k[kind] for k in kinds[rows]], layers)
+                maps = picked(whole, [k[kind] for k in kinds[rows]])
                 found[kind] = compared(maps, world.regions[rows], shuffled[rows], region)
             for mark in MARKS:
-                maps = maps_of(seen, [k[mark] for k in kinds[rows]], layers)
+                maps = picked(whole, [k[mark] for k in kinds[rows]])
                 found[mark] = {"weight": maps.mean((1, 2))}
             parts.setdefault(name, []).append(found)
     level = model.schedule.transitions(STEPS)[step]
@@ -252,7 +255,7 @@ def negatives(world: World, step: int) -> dict:
             places = [words(model, text)[word] for text, word in zip(texts, watched, strict=True)]
             parts = []
             for rows, seen in world.ask(step, texts):
-                maps = maps_of(seen, places[rows])
+                maps = picked(token_maps(seen), places[rows])
                 parts.append({"word": compared(maps, world.regions[rows], shuffled[rows], region)})
             found[f"{attribute}, {case}"] = means(joined(parts)["word"])
     return found
@@ -281,7 +284,7 @@ def weighted(world: World, step: int, kind: str) -> dict:
 
         parts = []
         for rows, seen in world.ask(step, world.captions, change):
-            maps = maps_of(seen, places[rows])
+            maps = picked(token_maps(seen), places[rows])
             parts.append({"word": compared(maps, world.regions[rows], shuffled[rows], KINDS[kind])})
         found[f"{weight:g}"] = means(joined(parts)["word"])
     return found

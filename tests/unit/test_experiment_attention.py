@@ -57,6 +57,16 @@ def test_kinds_are_the_captions_words_in_every_wording(model):
         assert found["rest"] == list(range(len(pieces), model.adapter.max_tokens))
 
 
+def test_picked_maps_are_those_of_the_recorder(model):
+    world = World(model, 3)
+    ((rows, seen),) = world.ask(10, world.captions)
+    places = [[1], [2, 5], [0]]
+    found = attention.picked(attention.token_maps(seen), places)
+    for i, at in enumerate(places):
+        torch.testing.assert_close(found[i], seen.map(at)[i])
+    assert rows == slice(0, 3)
+
+
 def test_pointed_and_inside_by_hand():
     maps = torch.tensor([[[0.1, 0.4], [0.3, 0.2]], [[0.7, 0.1], [0.1, 0.1]]])
     region = torch.tensor([[[0.0, 0.5], [1.0, 0.0]], [[0.0, 1.0], [1.0, 1.0]]])
