@@ -38,7 +38,7 @@ SEED, SCALE = 7, 4.0
 STOPS = ASKED  # steps that are shown: those of the measurement
 SIDE, PAD, VIEWS, QUALITY = 96, 2, 3, 45  # pixels of a picture, of its repeated edge; pictures a step; WebP's
 NEAR = 0.05  # root mean square between a cell and its picture that WebP may cost, of 1
-FIRST = {"at": STOPS.index(8), "set": 0}
+FIRST = {"at": STOPS.index(4), "set": 0}
 
 
 def tokens_of(model, text: str) -> list[dict]:
