@@ -379,9 +379,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan: list[tuple[str, Callable[[], object]]] = [("shares", lambda: world().shares())]
     plan += [(f"pointing, step {k}", lambda k=k: pointing(world(), k, k in APART)) for k in ASKED]
     plan += [("overlap", overlap)]
+    plan += [("weighted, floor", lambda: weighted(world(), ALONE, "floor"))]
     plan += [(f"run, {p} / {negative}", lambda a=(p, w, negative): run(model, *a)) for p, w, negative in RUNS]
     plan += [("alone", lambda: negatives(world(), ALONE))]
-    plan += [("weighted, floor", lambda: weighted(world(), ALONE, "floor"))]
     for name, function in plan:
         if only in name:
             record.measure(name, function)
