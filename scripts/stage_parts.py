@@ -1,10 +1,10 @@
 """The pictures and numbers of Still Life's stage, its parts: `python scripts/stage_parts.py [--check]`.
 
-For each sentence of `SENTENCES` one run is drawn from the shipped weights, and two files are written to book/images/parts:
-a sheet of what the run holds and expects at some steps, and of the four channels of its latents; and a sheet of shades, one
-for each token and step, dark where a place looks the token up little. parts.json beside them says where each lies, which
-share of attention each token gets, and what was measured of words of its kind. No word for a reader is in it; those are in
-book/stages.yml, under still-life. book/_ext/parts_stage.py makes the page of both.
+For each sentence of `SENTENCES` one run is drawn from the shipped weights, and book/images/parts gets three files: a sheet
+of what the run expects and holds at some steps, a small one of the four channels of its latents, and a sheet of shades,
+one for each token and step, dark where a place looks the token up little. parts.json beside them says where each lies,
+which share of attention each token gets, and what was measured of words of its kind. No word for a reader is in it; those
+are in book/stages.yml, under still-life. book/_ext/parts_stage.py makes the page of both.
 
 --check draws anew and compares with the files, and writes nothing.
 """
@@ -36,7 +36,9 @@ SENTENCES = (
 )
 SEED, SCALE = 7, 4.0
 STOPS = ASKED  # steps that are shown: those of the measurement
-SIDE, PAD, VIEWS, QUALITY = 96, 2, 3, 45  # pixels of a picture, of its repeated edge; pictures a step; WebP's
+# Pixels of a picture and of its repeated edge, rows, WebP's quality: of the sheet, and of that of the latents.
+SHEET = {"side": 96, "pad": 2, "rows": 2, "quality": 45}
+SMALL = {"side": 32, "pad": 1, "rows": 1, "quality": 80}
 NEAR = 0.05  # root mean square between a cell and its picture that WebP may cost, of 1
 FIRST = {"at": STOPS.index(4), "set": 0}
 
@@ -81,17 +83,23 @@ def tiles(latent: Tensor) -> Tensor:
     return torch.cat(rows, 0).expand(3, -1, -1)
 
 
-def cell(picture: Tensor) -> np.ndarray:
-    """(3, h, w) in [0, 1] -> (SIDE + 2 PAD, SIDE + 2 PAD, 3) bytes; latents keep their squares."""
+def cell(picture: Tensor, side: int, pad: int) -> np.ndarray:
+    """(3, h, w) in [0, 1] -> (side + 2 pad, side + 2 pad, 3) bytes."""
     pixels = Image.fromarray((picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-    way = Image.Resampling.LANCZOS if pixels.width > SIDE // 2 else Image.Resampling.NEAREST
-    return np.pad(np.asarray(pixels.resize((SIDE, SIDE), way)), ((PAD, PAD), (PAD, PAD), (0, 0)), mode="edge")
+    scaled = np.asarray(pixels.resize((side, side), Image.Resampling.LANCZOS))
+    return np.pad(scaled, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
 
 
-def sheet(views: list[list[Tensor]]) -> Image.Image:
-    """A row a view, a column a step."""
-    rows = [np.concatenate([cell(picture) for picture in view], 1) for view in views]
+def sheet(views: list[list[Tensor]], form: dict) -> Image.Image:
+    """A row a view, a column a step; form: `SHEET` or `SMALL`."""
+    rows = [np.concatenate([cell(p, form["side"], form["pad"]) for p in view], 1) for view in views]
     return Image.fromarray(np.concatenate(rows, 0))
+
+
+def shape(form: dict) -> dict:
+    """Where the cells of a sheet lie, for the page."""
+    size = form["side"] + 2 * form["pad"]
+    return {k: form[k] for k in ("side", "pad")} | {"width": len(STOPS) * size, "height": form["rows"] * size}
 
 
 def shades(maps: Tensor) -> np.ndarray:
@@ -143,7 +151,8 @@ def entry(model) -> dict:
         "steps": STEPS,
         "stops": list(STOPS),
         "first": FIRST | {"word": next(k for k, t in enumerate(tokens_of(model, SENTENCES[0])) if t["name"] == "floor")},
-        "sheet": {"side": SIDE, "pad": PAD, "width": len(STOPS) * (SIDE + 2 * PAD), "height": VIEWS * (SIDE + 2 * PAD)},
+        "sheet": shape(SHEET),
+        "small": shape(SMALL),
         "shares": {name: round(one["value"], 3) for name, one in stored()["shares"].items()},
         "kinds": curves(),
         "facts": facts(),
@@ -157,6 +166,7 @@ def one_set(model, number: int, maps: Tensor) -> dict:
         "sentence": text,
         "said": parse(text),
         "file": f"still-life-{number + 1}.webp",
+        "latents": f"still-life-{number + 1}-latents.webp",
         "shades": f"still-life-{number + 1}-shades.webp",
         "map": list(maps.shape[2:]),
         "tokens": [
@@ -167,16 +177,14 @@ def one_set(model, number: int, maps: Tensor) -> dict:
     }
 
 
-def near(path: Path, views: list[list[Tensor]]) -> float:
+def near(path: Path, views: list[list[Tensor]], form: dict) -> float:
     """The largest root mean square between a stored cell and its picture."""
-    stored_, new = (
-        np.asarray(picture.convert("RGB"), float) / 255 for picture in (Image.open(path), sheet(views))
-    )
-    if stored_.shape != new.shape:
+    old, new = (np.asarray(one.convert("RGB"), float) / 255 for one in (Image.open(path), sheet(views, form)))
+    if old.shape != new.shape:
         return 1.0
-    size = SIDE + 2 * PAD
-    square = ((stored_ - new) ** 2).mean(2)
-    return float(np.sqrt(square.reshape(VIEWS, size, len(STOPS), size).mean((1, 3))).max())
+    size = form["side"] + 2 * form["pad"]
+    square = ((old - new) ** 2).mean(2)
+    return float(np.sqrt(square.reshape(len(views), size, len(STOPS), size).mean((1, 3))).max())
 
 
 def main() -> int:
@@ -188,16 +196,19 @@ def main() -> int:
     for number, text in enumerate(SENTENCES):
         views, maps = drawn(model, text)
         one = one_set(model, number, maps)
-        path, dark = OUT / one["file"], OUT / one["shades"]
+        for key, part, form in (("file", views[:2], SHEET), ("latents", views[2:], SMALL)):
+            path = OUT / one[key]
+            if not check:
+                sheet(part, form).save(path, "WEBP", quality=form["quality"], method=6)
+            far = near(path, part, form)
+            print(f"{path.name}: {path.stat().st_size:,} bytes, at most {far:.3f} from its pictures")
+            wrong += [path.name] if far > NEAR else []
+        dark = OUT / one["shades"]
         if not check:
-            sheet(views).save(path, "WEBP", quality=QUALITY, method=6)
             shaded(shades(maps)).save(dark, "WEBP", lossless=True, quality=100, method=6, exact=True)
-        far = near(path, views)
         off = np.abs(np.asarray(Image.open(dark))[..., 3].astype(int) - shades(maps)).max()
-        print(
-            f"{path.name}: {path.stat().st_size:,} and {dark.stat().st_size:,} bytes; {far:.3f} and {off} off"
-        )
-        wrong += ([path.name] if far > NEAR else []) + ([dark.name] if off > 2 else [])
+        print(f"{dark.name}: {dark.stat().st_size:,} bytes, at most {off} of 255 from its maps")
+        wrong += [dark.name] if off > 2 else []
         sets.append(one)
     new, file = json.loads(json.dumps(entry(model) | {"sets": sets})), OUT / "parts.json"
     if check:

@@ -135,14 +135,19 @@ def tokens(found: dict, own: dict) -> str:
     return f'<div class="parts-words" role="group" aria-label="{escape(own["words"])}">{"".join(made)}</div>'
 
 
+# Of each view: the key of its file in a set, that of the sheet's shape, and its row there.
+VIEWS = (("file", "sheet", 0), ("file", "sheet", 1), ("latents", "small", 0))
+
+
 def view(found: dict, own: dict, folder: str, number: int, caption: str, extra: str = "") -> str:
-    """One view of the sheet, a square of it."""
-    sheet, first = found["sheet"], found["first"]
-    size, file = sheet["side"] + 2 * sheet["pad"], found["sets"][first["set"]]["file"]
-    left, top = (-100 * (k * size + sheet["pad"]) / sheet["side"] for k in (first["at"], number))
+    """One view, a square of its sheet."""
+    key, form, line = VIEWS[number]
+    sheet, first = found[form], found["first"]
+    size, file = sheet["side"] + 2 * sheet["pad"], found["sets"][first["set"]][key]
+    left, top = (-100 * (k * size + sheet["pad"]) / sheet["side"] for k in (first["at"], line))
     said = own["views"][number]
     return (
-        f'<figure class="parts-view stage-view{" parts-lit" if extra else ""}"><div>'
+        f'<figure class="parts-view stage-view parts-of-{form}{" parts-lit" if extra else ""}"><div>'
         f'<img class="dark-light" src="{folder}{file}" alt="{escape(filled(said["alt"], row(found, own)))}" '
         f'width="{sheet["width"]}" height="{sheet["height"]}" '
         f'style="left: {left:.4g}%; top: {top:.4g}%; width: {100 * sheet["width"] / sheet["side"]:.4g}%" '
@@ -251,9 +256,11 @@ def data(found: dict, own: dict, shared: dict, folder: str, live: dict | None) -
     first = found["first"]
     about = {
         "name": NAME,
-        **{key: found[key] for key in ("stops", "sheet", "shares", "kinds")},
+        **{key: found[key] for key in ("stops", "sheet", "small", "shares", "kinds")},
+        "views": VIEWS,
         "sets": [
-            {key: s[key] for key in ("sentence", "file", "shades", "map", "tokens")} for s in found["sets"]
+            {key: s[key] for key in ("sentence", "file", "latents", "shades", "map", "tokens")}
+            for s in found["sets"]
         ],
         "first": {
             "at": first["at"],

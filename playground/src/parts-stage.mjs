@@ -175,11 +175,12 @@ export function start(root) {
   }
 
   function pictures(row) {
-    const source = about.folder + about.sets[state.set].file;
     all("parts-view").forEach((view, k) => {
+      const [key, form, line] = about.views[k];
+      const source = about.folder + about.sets[state.set][key];
       const image = view.querySelector("img");
       if (image.getAttribute("src") !== source) image.setAttribute("src", source);
-      const { left, top } = placed(about.sheet, k, state.at);
+      const { left, top } = placed(about[form], line, state.at);
       image.style.left = `${left}%`;
       image.style.top = `${top}%`;
       image.alt = filled(words.alts[k], row);

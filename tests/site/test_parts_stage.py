@@ -24,7 +24,7 @@ from diffusion_tutorial import load  # noqa: E402
 FACTS = PARTS.facts()
 OWN = PARTS.words()["still-life"]
 AXE = ROOT / "scripts/vendor/node_modules/axe-core/axe.min.js"
-LIMIT = 42_000  # bytes of the first sentence's two sheets
+LIMIT = 32_000  # bytes of the sheets of a sentence
 WAIT = 60_000
 pytestmark = pytest.mark.site
 
@@ -108,6 +108,7 @@ def test_before_the_readers_word_no_model_is_fetched_and_little_else(open_stage,
     asked = list(server[1].asked)
     assert not [path for path in asked if "/model/" in path or "element.mjs" in path]
     assert sorted(path.rpartition("/")[2] for path in asked if path.endswith(".webp")) == [
+        "still-life-1-latents.webp",
         "still-life-1-shades.webp",
         "still-life-1.webp",
     ]
@@ -116,7 +117,7 @@ def test_before_the_readers_word_no_model_is_fetched_and_little_else(open_stage,
 
 def test_sheets_are_light():
     for one in FACTS["sets"]:
-        size = sum((PARTS.PICTURES / one[name]).stat().st_size for name in ("file", "shades"))
+        size = sum((PARTS.PICTURES / one[name]).stat().st_size for name in ("file", "latents", "shades"))
         assert size <= LIMIT, one["file"]
 
 
@@ -178,11 +179,11 @@ def test_the_slider_moves_pictures_shade_dot_and_numbers_together(open_stage):
         y = frame["top"] + frame["height"] * (1 - kind["pointed"][at])
         assert abs(float(dot.get_attribute("cy")) - y) < 0.1
         lefts = page.locator(".parts-view img").evaluate_all(
-            "(images) => images.map((i) => parseFloat(i.style.left))"
+            "(all) => all.map((i) => parseFloat(i.style.left))"
         )
-        size = FACTS["sheet"]["side"] + 2 * FACTS["sheet"]["pad"]
-        wanted = -100 * (at * size + FACTS["sheet"]["pad"]) / FACTS["sheet"]["side"]
-        assert all(abs(left - wanted) < 0.1 for left in lefts) and len(lefts) == 3
+        for left, (_, form, _) in zip(lefts, PARTS.VIEWS, strict=True):
+            side, pad = FACTS[form]["side"], FACTS[form]["pad"]
+            assert abs(left + 100 * (at * (side + 2 * pad) + pad) / side) < 0.1
     assert page.errors == []
 
 
@@ -323,7 +324,8 @@ def test_pictures_and_shades_are_what_the_weights_draw(model, number):
     views, maps = maker.drawn(model, maker.SENTENCES[number])
     one = FACTS["sets"][number]
     assert maker.same(one, json.loads(json.dumps(maker.one_set(model, number, maps)))) == []
-    assert maker.near(PARTS.PICTURES / one["file"], views) < maker.NEAR
+    for key, part, form in (("file", views[:2], maker.SHEET), ("latents", views[2:], maker.SMALL)):
+        assert maker.near(PARTS.PICTURES / one[key], part, form) < maker.NEAR
     stored = np.asarray(Image.open(PARTS.PICTURES / one["shades"]))[..., 3].astype(int)
     assert np.abs(stored - maker.shades(maps)).max() <= 2
 
