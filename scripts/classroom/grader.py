@@ -99,6 +99,7 @@ def configure(c, course: str | Path) -> None:
     """What nbgrader_config.py of a course calls: our steps in nbgrader's own."""
     course = str(Path(course).resolve())
     c.Repair.course = c.Grade.course = course
+    c.HTMLExporter.sanitize_html = True  # for nbgrader's own feedback: no markup of a student's acts
     c.Autograde.sanitize_preprocessors = [Repair, *default("sanitize_preprocessors")]
     c.Autograde.autograde_preprocessors = [
         Grade if step is Execute else step for step in default("autograde_preprocessors")

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from . import codec, sandbox
 
 HERE = Path(__file__).resolve().parent
-MEMORY = 6 << 30  # bytes of data that a submission may hold
+MEMORY = 3 << 30  # bytes of data that a submission may hold
 
 
 @dataclass(frozen=True)
