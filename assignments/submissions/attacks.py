@@ -263,7 +263,7 @@ if os.fork() == 0:
 """,
     ),
     "memory-without-end": Attack(
-        "as much memory as there is", "hoard = [bytearray(1 << 28) for _ in range(400)]", everywhere=True
+        "as much memory as there is", "hoard = [bytearray(1 << 28) for _ in range(400)]"
     ),
     "a-flood-of-text": Attack("200 000 lines of output", "for k in range(200_000):\n    print('text', k)"),
     "markup": Attack(

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from . import codec, sandbox
 
 HERE = Path(__file__).resolve().parent
-MEMORY = 3 << 30  # bytes of data that a submission may hold
+MEMORY = 2 << 30  # bytes of data that a submission may hold
 
 
 @dataclass(frozen=True)
