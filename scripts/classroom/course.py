@@ -149,7 +149,7 @@ class Course:
                 target = new.folder / "source" / name
                 target.mkdir(parents=True)
                 nbformat.write(made, target / f"{name}.ipynb")
-                for extra in sorted((SOURCES / "files" / name).glob("*")):
+                for extra in sorted((SOURCES / "files" / name).glob("*.safetensors")):
                     shutil.copy2(extra, target / extra.name)
                 if not (answer := new.api().generate_assignment(name, force=True, create=True))["success"]:
                     raise CourseError(

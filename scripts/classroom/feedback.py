@@ -111,6 +111,9 @@ def page(name, student, ours, graded, scores, comments) -> str:
                 parts.append(f"<pre>{html.escape(theirs[key].source)}</pre>")
                 said = spoken(theirs[key])
                 parts += [f"<p>It printed or raised:</p><pre>{html.escape(said)}</pre>"] if said else []
+            if mark.get("solution") and mark.get("grade"):
+                asked = re.sub(r"### (BEGIN|END) SOLUTION\n?", "", cell.source)
+                parts.append(f"<p>How it is graded:</p>{prose(asked)}")
             if key in comments:
                 parts.append(f"<blockquote>{html.escape(comments[key])}</blockquote>")
         rows = []

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import os
 import select
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +76,7 @@ class Paper:
     @classmethod
     def read(cls, notebook: NotebookNode) -> Paper:
         """From the instructor's notebook. Raises ValueError for a test that names no answer, or two."""
-        locked, given, tests = {}, {}, {}
+        locked, given, tests, asked = {}, {}, {}, set()
         for cell in notebook.cells:
             mark = cell.metadata.get("nbgrader", {})
             if cell.cell_type != "code" or not mark:
@@ -84,7 +86,9 @@ class Paper:
             elif not mark["grade"]:
                 locked[mark["grade_id"]] = cell.source
             else:
-                used = {n.id for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Name)}
+                names = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Name)]
+                used = {n.id for n in names} - {n.id for n in names if isinstance(n.ctx, ast.Store)}
+                asked |= used
                 of = [name for name, source in given.items() if used & set(top_names(source))]
                 if len(of) != 1:
                     raise ValueError(f"the test {mark['grade_id']!r} tests {of}; allowed: one answer")
@@ -92,19 +96,23 @@ class Paper:
         answers = []
         for name, source in given.items():
             functions = any(isinstance(s, ast.FunctionDef) for s in ast.parse(source).body)
-            answers.append(Answer(name, top_names(source), source, tuple(tests.get(name, ())), functions))
+            names = tuple(n for n in top_names(source) if n in asked)
+            answers.append(Answer(name, names, source, tuple(tests.get(name, ())), functions))
         return cls(locked, tuple(answers))
 
 
 def top_names(source: str) -> tuple[str, ...]:
-    """Names that a cell defines at its top: functions and plain assignments."""
-    found = []
-    for statement in ast.parse(source).body:
+    """Names that a cell defines: functions and plain assignments, also those in a loop or a `with`."""
+    found, todo = [], list(ast.parse(source).body)
+    while todo:
+        statement = todo.pop(0)
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             found.append(statement.name)
         elif isinstance(statement, ast.Assign):
             found += [t.id for t in statement.targets if isinstance(t, ast.Name)]
-    return tuple(found)
+        elif isinstance(statement, ast.With | ast.For | ast.While | ast.If):
+            todo = statement.body + todo
+    return tuple(dict.fromkeys(found))
 
 
 # --- the other side ---------------------------------------------------------------------------------------------
@@ -361,6 +369,9 @@ class Judge:
         self.paper, self.host = Paper.read(source), host
         self.seconds, self.call_seconds, self.files = seconds, call_seconds, files or {}
         self.names: dict = {"__name__": "grader"}
+        self.place = tempfile.TemporaryDirectory(prefix="judge-")  # locked cells and tests find the data here
+        for name, data in self.files.items():
+            Path(self.place.name, name).write_bytes(data)
         for name, text in self.paper.locked.items():
             if name == "install":  # for Colab; it speaks to a notebook
                 continue
@@ -451,11 +462,12 @@ class Judge:
                 del names[name]
         body = ast.parse(source).body
         last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+        value = None
         try:
-            exec(compile(ast.Module(body, []), "<test>", "exec"), names)
-            if last is None:
-                return Outcome(most, most)
-            value = eval(compile(ast.Expression(last.value), "<test>", "eval"), names)
+            with contextlib.chdir(self.place.name):
+                exec(compile(ast.Module(body, []), "<test>", "exec"), names)
+                if last is not None:
+                    value = eval(compile(ast.Expression(last.value), "<test>", "eval"), names)
         except AssertionError as error:
             text = getattr(error, "of_student", None) or str(error)
             return Outcome(0.0, most, text or f"not so: {failing(source, error)}")
