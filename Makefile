@@ -13,6 +13,8 @@ FORCE ?=
 TRAIN_ARGS ?=
 SALT ?=
 COURSE ?= course
+# A folder's name for the shell, whatever signs it has; a tilde is for the program.
+COURSE_WORD = '$(subst ','\'',$(value COURSE))'
 PYTEST_ARGS ?=
 
 PY := .venv/bin/python
@@ -43,14 +45,16 @@ site: $(ENV) $(WEB) $(MODEL) ## build the site into _build/html from the stored 
 notebooks: $(ENV) ## run the chapters whose cells changed and store their outputs (FORCE=1: all, ONLY=name: one)
 	$(PY) scripts/notebooks.py $(if $(FORCE),--force) $(ONLY)
 
-lab: $(ENV) ## open the chapters in JupyterLab
-	$(PY) -m jupyterlab --notebook-dir=notebooks
+lab: $(ENV) ## open the chapters in JupyterLab, or a course (COURSE=folder)
+	$(PY) scripts/lab.py --course $(if $(filter file,$(origin COURSE)),'',$(COURSE_WORD))
 
 train: $(ENV) ## train Still Life anew (TRAIN_ARGS="--help" shows the stages)
 	$(PY) -m accelerate.commands.launch -m diffusion_tutorial.training $(TRAIN_ARGS)
 
+# The salt goes through the environment: it may hold any sign that a shell would read.
+assignments: export ASSIGNMENTS_SALT = $(value SALT)
 assignments: $(ENV) ## make the graded assignments for a class in course/ (SALT=any text, COURSE=folder)
-	$(PY) scripts/assignments.py make --salt "$(SALT)" --course "$(COURSE)"
+	$(PY) scripts/assignments.py make --course $(COURSE_WORD)
 
 bench: site ## measure speed and memory, of the package, of the playground and of the pages, and print the tables
 	$(PY) scripts/chromium.py --ensure
