@@ -4,17 +4,21 @@
     python scripts/translations.py status              how much of each is translated
     python scripts/translations.py export PAGE         print what is open: @name kind, then the English text
     python scripts/translations.py import PAGE FILE    fill in answers: @name, then the translation, or = for "as it is"
+    python scripts/translations.py site                make book/zh, and the source of the Chinese site in _build/zh-source
     python scripts/translations.py --check             change nothing; exit 1 if a catalogue is not that of the sources,
                                                        or a translation breaks a rule
 
 A catalogue is translations/zh_CN/PAGE.po; a page is a file of book/ or assignments/ (as assignments-NAME), `stages`
-(book/stages.yml) or `site` (titles of _config.yml and _toc.yml). Translations of messages that stay are kept; a changed
-message keeps its old translation marked "fuzzy", with the old text beside it, and counts as open.
+(book/stages.yml), `site` (_config.yml, _toc.yml), `words` (the frame of the site: what `say` marks in
+book/_ext, book/_templates, book/_static and the scripts) or `playground` (playground/src, its pictures).
+Translations of messages that stay are kept; a changed message keeps its old translation marked "fuzzy", with the old
+text beside it, and counts as open.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +26,13 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from translated import catalogue, exchange, markdown, values
+from translated import catalogue, exchange, markdown, site, values, words
 from translated.catalogue import Message
 from translated.rules import Rules
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGE = "zh_CN"
+STAGED = ROOT / "_build" / "zh-source"
 FOLDER = ROOT / "translations"
 
 
@@ -35,13 +40,42 @@ def sources(root: Path = ROOT) -> dict[str, Path]:
     """From a catalogue's name to its source."""
     found = {path.stem: path for path in sorted((root / "book").glob("*.md"))}
     found |= {f"assignments-{path.stem}": path for path in sorted((root / "assignments").glob("*.md"))}
-    return found | {"stages": root / "book" / "stages.yml", "site": root / "_config.yml"}
+    found |= {"stages": root / "book" / "stages.yml", "site": root / "_config.yml"}
+    return found | {name: root / folders[0] for name, folders in MARKED.items()}
+
+
+# What `say` marks, by catalogue: folders and files.
+MARKED = {
+    "words": (
+        "book/_ext", "book/_templates", "book/_static", "book/images/map.html", "scripts/published", "scripts/notebooks.py",
+    ),
+    "playground": ("playground/src", "book/_ext/playground.py", "book/images/playground/stills.json"),
+}  # fmt: skip
+
+
+def marked(name: str, root: Path) -> Iterator[str]:
+    """The messages of a catalogue of marked texts."""
+    for place in MARKED[name]:
+        path = root / place
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in files:
+            if file.name == "playground.py" and name == "words":
+                continue
+            if file.suffix == ".json":
+                yield from values.leaves(json.loads(file.read_text(encoding="utf-8")))
+            elif place.endswith("map.html"):
+                yield from values.drawing(file.read_text(encoding="utf-8"))
+            elif file.suffix in (".py", ".mjs", ".html"):
+                yield from words.marked(file)
 
 
 def messages(name: str, root: Path = ROOT) -> Iterator[Message]:
     """The messages of a catalogue's source, in order."""
     path = sources(root)[name]
-    if path.suffix == ".md":
+    if name in MARKED:
+        for text in marked(name, root):
+            yield Message(text, "value")
+    elif path.suffix == ".md":
         for span in markdown.spans(path.read_text(encoding="utf-8")):
             yield Message(span.message, span.kind)
     else:
@@ -99,15 +133,16 @@ def check(names: list[str]) -> int:
     return wrong
 
 
+ACTIONS = ("update", "status", "export", "import", "site")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         epilog=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "action", nargs="?", default="update", choices=["update", "status", "export", "import"]
-    )
+    parser.add_argument("action", nargs="?", default="update", choices=ACTIONS)
     parser.add_argument("page", nargs="?", help="a catalogue's name")
     parser.add_argument("file", nargs="?", type=Path, help="answers")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something is wrong")
@@ -125,6 +160,9 @@ def main() -> int:
     if options.action == "update":
         changed = [name for name in names if update(name)]
         print(f"catalogues written: {', '.join(changed) or 'none'}")
+    elif options.action == "site":
+        left = site.stage(ROOT, LANGUAGE, STAGED)
+        print(f"{STAGED.relative_to(ROOT)}: {sum(left.values())} messages of the pages are still English")
     elif options.action == "status":
         status(names)
     elif options.action == "export":

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from .. import words
 from ..errors import allowed
 from .pictures import show_grid, to_pil
-from .style import DPI, SHOWN, svg
+from .style import DPI, SHOWN, in_language, svg
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
@@ -38,7 +39,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> N
         + "</tr>"
         for first, *rest in rows
     )
-    name = html.escape(caption)
+    name = html.escape(words.shown(caption))
     display(
         HTML(
             f'<div style="overflow-x:auto" role="region" aria-label="{name}" tabindex="0"><table class="table dt-table">'
@@ -53,7 +54,7 @@ def _kept_whole(text: str) -> str:
 
 
 def _marked(text: str) -> str:
-    parts = html.escape(str(text), quote=False).split("`")
+    parts = html.escape(words.shown(str(text)), quote=False).split("`")
     return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))
 
 
@@ -85,7 +86,7 @@ def figure_bundle(
         raise ValueError(allowed("alt", alt, "a sentence that says what the figure shows"))
     alt = " ".join(alt.split())
     if _is_figure(fig):
-        data, kind, width, height = encode(fig, dpi)
+        data, kind, width, height = encode(in_language(fig), dpi)
     else:
         pictures = to_pil(fig, scale, resample)
         if len(pictures) > 1:

@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-SETTINGS = {"at", "set", "ends_at"}  # values of controls, not words
+from .code import has_words
+
+SETTINGS = {"at", "set", "file", "mode", "models"}  # values of controls and names of files, not words
 SITE = {"_config.yml": ("title", "author", "html.extra_footer", "sphinx.config.html_theme_options.toc_title")}
 
 
@@ -22,7 +24,7 @@ def leaves(tree: Any) -> Iterator[str]:
     elif isinstance(tree, list):
         for value in tree:
             yield from leaves(value)
-    elif isinstance(tree, str) and re.search(r"[A-Za-z]{2,}", re.sub(r"\{\w+\}", " ", tree)):
+    elif isinstance(tree, str) and has_words([re.sub(r"\{\w+\}", " ", tree)]):
         yield tree.strip()
 
 
@@ -49,3 +51,21 @@ def site(root: Path) -> Iterator[str]:
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     for part in toc["parts"]:
         yield part["caption"]
+
+
+DRAWN = re.compile(
+    r"(?P<open><(?:title|desc|text|tspan|figcaption)\b[^>]*>|aria-label=\")(?P<text>[^<\"]*[A-Za-z]{2}[^<\"]*)(?=[<\"])"
+)
+
+
+def drawing(text: str) -> Iterator[str]:
+    """The words of a drawing in HTML or SVG."""
+    for match in DRAWN.finditer(text):
+        yield " ".join(match["text"].split())
+
+
+def drawn(text: str, words: dict[str, str]) -> str:
+    """The drawing with its words translated."""
+    return DRAWN.sub(
+        lambda match: match["open"] + words.get(" ".join(match["text"].split()), match["text"]), text
+    )
