@@ -53,7 +53,6 @@ import os
 
 os.environ["DIFFUSION_TUTORIAL_LANGUAGE"] = "{language}"
 """
-ENGLISH_OUTPUTS = "outputs_in_english"  # in a notebook's metadata: it was not run in its own language yet
 
 
 def install_cell(language: str = "") -> NotebookNode:
@@ -163,7 +162,7 @@ def translated(name: str, language: str, book: Book, must: bool) -> bool:
     target, source = folder / f"{name}.ipynb", BOOK / site.SPOKEN[language] / f"{name}.md"
     stored = nbformat.read(target, as_version=4) if target.exists() else None
     notebook, changed = update(read_source(source), stored)
-    foreign = stored is None or stored.metadata.get(ENGLISH_OUTPUTS, False)
+    foreign = stored is None or stored.metadata.get(site.ENGLISH_OUTPUTS, False)
     english = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     notebook = as_published(notebook, name, book)
     if must and (changed or foreign):
@@ -174,7 +173,7 @@ def translated(name: str, language: str, book: Book, must: bool) -> bool:
         print(f"{target.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s")
     elif changed or foreign:
         notebook = site.taken_over(notebook, english)
-        notebook.metadata[ENGLISH_OUTPUTS] = True
+        notebook.metadata[site.ENGLISH_OUTPUTS] = True
     nbformat.validate(notebook)
     text = nbformat.writes(notebook) + "\n"
     if target.exists() and target.read_text(encoding="utf-8") == text:

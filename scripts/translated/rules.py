@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff"
 FULL = "，。；：、？！（）《》「」…—"  # signs that bring their own space
 CODE = ("text", "f-string", "docstring", "comment")
+FILLED = ("value", "figure")  # texts with {fields} that a program fills in
 TOKEN = re.compile(
     r"(?P<role>\{[A-Za-z][\w:+-]*\}`[^`]+`)"
     r"|(?P<code>`+[^`]+`+)"
@@ -54,7 +55,7 @@ def tokens(text: str, kind: str) -> Counter:
         if match.lastgroup == "tag" and match[0].startswith("<http"):
             token = match[0]
         found[token] += 1
-    if kind == "value":  # a sentence of a stage or widget: {name} is filled in
+    if kind in FILLED:  # a sentence of a stage or widget: {name} is filled in
         found.update(re.findall(r"\{\w+\}", text))
     return found
 
@@ -63,7 +64,7 @@ def plain(text: str, kind: str, sign: str = "\ue000") -> str:
     """The text with every token as one sign, and links and emphasis as their words."""
     if kind == "f-string":
         text = FIELD.sub(sign, text)
-    if kind == "value":
+    if kind in FILLED:
         text = re.sub(r"\{\w+\}", sign, text)
 
     def one(match: re.Match) -> str:
@@ -127,7 +128,7 @@ def outside_han(text: str, match: re.Match) -> bool:
 def spacing(new: str, kind: str) -> Iterator[str]:
     """One space between Han and Latin, digits, formulas and code; none beside full-width signs."""
     text = plain(new, kind, "\ue000").replace("\\n", "\n")
-    latin = rf"A-Za-z0-9α-ωΑ-Ω{'' if kind in ('f-string', 'value') else chr(0xE000)}"
+    latin = rf"A-Za-z0-9α-ωΑ-Ω{'' if kind in ('f-string', *FILLED) else chr(0xE000)}"
     loose = "\ue000" in latin and "{cite" in new  # a citation prints its own brackets
     for match in re.finditer(rf"[{HAN}][{latin}]|[{latin}%][{HAN}]", text):
         if loose and "\ue000" in match[0]:
@@ -147,7 +148,7 @@ def shown(text: str) -> str:
 
 def emphasis(old: str, new: str, kind: str) -> Iterator[str]:
     """Bold that Markdown would not see: `**注意：**后` has a sign inside and a letter after."""
-    if kind in CODE or kind == "value":
+    if kind in (*CODE, *FILLED):
         return
     protected = TOKEN.sub(lambda m: "x" if m.lastgroup != "target" else "(x)", new)
     html = MARKDOWN.renderInline(protected)
@@ -227,7 +228,7 @@ class Rules:
     def kept(self, old: str, kind: str) -> list[str]:
         """Why a message may not stay as it is."""
         words = re.findall(r"\b[a-z]{2,}\b", re.sub(r"“[^”]*”", "", plain(old, kind, " ; ")))
-        limit = 12 if kind in CODE else 4 if kind == "row" else 1
+        limit = 12 if kind in (*CODE, "figure") else 4 if kind == "row" else 1
         return (
             [f"{len(words)} English words; allowed to stay: names and at most {limit} words"]
             if len(words) > limit

@@ -11,6 +11,7 @@ import yaml
 
 from . import catalogue, pages, values, words
 
+ENGLISH_OUTPUTS = "outputs_in_english"  # in a notebook's metadata: it was not run in its own language yet
 SPOKEN = {"zh_CN": "zh"}  # from a catalogue's language to the folder of its site, pages and notebooks
 
 

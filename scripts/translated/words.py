@@ -51,7 +51,9 @@ def marked(path: Path) -> Iterator[str]:
         calls = [
             node
             for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say" and node.args
+            if isinstance(node, ast.Call)
+            and "say" in (getattr(node.func, "id", ""), getattr(node.func, "attr", ""))
+            and node.args
         ]
         for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
             if isinstance(call.args[0], ast.Constant):
