@@ -127,6 +127,9 @@ def outside_han(text: str, match: re.Match) -> bool:
 
 def spacing(new: str, kind: str) -> Iterator[str]:
     """One space between Han and Latin, digits, formulas and code; none beside full-width signs."""
+    new = re.sub(
+        rf"([{FULL}])\*\* ", r"\1**", new
+    )  # bold that ends in a sign needs the space to be seen as bold
     text = plain(new, kind, "\ue000").replace("\\n", "\n")
     latin = rf"A-Za-z0-9α-ωΑ-Ω{'' if kind in ('f-string', *FILLED) else chr(0xE000)}"
     loose = "\ue000" in latin and "{cite" in new  # a citation prints its own brackets
@@ -153,7 +156,7 @@ def emphasis(old: str, new: str, kind: str) -> Iterator[str]:
     protected = TOKEN.sub(lambda m: "x" if m.lastgroup != "target" else "(x)", new)
     html = MARKDOWN.renderInline(protected)
     if "**" in html:
-        yield "a ** that Markdown does not see; put punctuation outside: **重点**：…"
+        yield "a ** that Markdown does not see; put punctuation outside: **重点**：… or a space after: **为什么？** 因为…"
     elif html.count("<strong>") != MARKDOWN.renderInline(
         TOKEN.sub(lambda m: "x" if m.lastgroup != "target" else "(x)", old)
     ).count("<strong>"):

@@ -10,13 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-import translations  # noqa: E402
 from translated import catalogue, code, exchange, figures, markdown, pages  # noqa: E402
 from translated.catalogue import Message  # noqa: E402
 from translated.rules import Rules  # noqa: E402
 from translated.spans import replaced  # noqa: E402
 from translated.words import exchanged  # noqa: E402
 
+import translations  # noqa: E402
 from diffusion_tutorial import words  # noqa: E402
 
 RULES = translations.rules()
@@ -244,10 +244,11 @@ def test_labels_are_found_whatever_their_numbers(monkeypatch):
 
 def test_a_chinese_figure_has_its_words_and_no_missing_sign(monkeypatch, recwarn):
     from diffusion_tutorial import plots
+    from diffusion_tutorial.plots import style
 
     monkeypatch.setenv("DIFFUSION_TUTORIAL_LANGUAGE", "zh_CN")
     monkeypatch.setattr(words, "_words", lambda name: {"wall": "，。"})
-    figure = plots.style.in_language(plots.curve_with_interval([1, 2], {"wall": [1, 2]}, "wall", "y"))
+    figure = style.in_language(plots.curve_with_interval([1, 2], {"wall": [1, 2]}, "wall", "y"))
     svg = plots.svg(figure).decode()
     assert svg.count("，。") == 2 and ">wall<" not in svg and "PingFang SC" in svg
     assert not [w for w in recwarn if "missing from" in str(w.message)]
