@@ -21,9 +21,11 @@ import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from translated.values import translated
+from words import known
 
 from playground import FOLDER as PROGRAM
-from playground import depart_other, model, visit_other
+from playground import depart_other, model, shared, visit_other
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS, PICTURES = ROOT / "book" / "stages.yml", ROOT / "book" / "images" / "stages"
@@ -59,7 +61,7 @@ def facts() -> dict:
 
 def words() -> dict:
     """The catalogue: "shared" and a part for each stage."""
-    return yaml.safe_load(WORDS.read_text(encoding="utf-8"))
+    return translated(yaml.safe_load(WORDS.read_text(encoding="utf-8")), known())
 
 
 def filled(text: str, *rows: dict) -> str:
@@ -102,7 +104,10 @@ def live_model(static: str) -> dict | None:
     """What the playground needs to know of the model, or None where nothing was exported."""
     found = model()
     return (
-        {"manifest": f"{static}/{PROGRAM}/model/{found[0]}", "megabytes": f"{sum(found[1].values()):.1f}"}
+        {
+            "manifest": f"{shared(static)}/{PROGRAM}/model/{found[0]}",
+            "megabytes": f"{sum(found[1].values()):.1f}",
+        }
         if found
         else None
     )
