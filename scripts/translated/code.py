@@ -255,8 +255,15 @@ def readable(source: str) -> str:
     try:
         ast.parse(plain)
     except SyntaxError:
-        return re.sub(r"\{\{.*?\}\}", lambda match: "1" * len(match[0]), plain)
+        return re.sub(r"\{\{.*?\}\}(?P<next>.?)", _filled, plain)
     return plain
+
+
+def _filled(match: re.Match) -> str:
+    """A template's value as a number, or as a sign where a name follows at once."""
+    size = len(match[0]) - len(match["next"])
+    filling = "-".ljust(size) if re.match(r"[\w(\[]", match["next"]) else "1" * size
+    return filling + match["next"]
 
 
 def spans(source: str) -> list[Span]:
