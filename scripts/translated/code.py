@@ -262,7 +262,7 @@ def readable(source: str) -> str:
 def _filled(match: re.Match) -> str:
     """A template's value as a number, or as a sign where a name follows at once."""
     size = len(match[0]) - len(match["next"])
-    filling = "-".ljust(size) if re.match(r"[\w(\[]", match["next"]) else "1" * size
+    filling = "-".ljust(size) if re.match(r"[\w(\[{'\"]", match["next"]) else "1" * size
     return filling + match["next"]
 
 
