@@ -41,7 +41,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, card
     body = "".join(
         f'<tr{role("row")}><th scope="row"{role("rowheader")}>{_marked(first)}</th>'
         + "".join(
-            f"<td{_kept_whole(c)}{role('cell')}{label}>{_marked(c)}</td>"
+            f"<td{_kept_whole(c, 10 if cards else 20)}{role('cell')}{label}>{_marked(c)}</td>"
             for c, label in zip(rest, labels, strict=True)
         )
         + "</tr>"
@@ -58,9 +58,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, card
     )
 
 
-def _kept_whole(text: str) -> str:
-    """A number with its interval stands on one line; the site's style sheet knows the class."""
-    return ' class="n"' if len(str(text)) <= 20 else ""
+def _kept_whole(text: str, most: int) -> str:
+    """A number with its interval, of at most so many letters, stands on one line: a class of the site's style sheet."""
+    return ' class="n"' if len(str(text)) <= most else ""
 
 
 def _marked(text: str) -> str:
