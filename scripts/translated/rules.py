@@ -163,10 +163,16 @@ def emphasis(old: str, new: str, kind: str) -> Iterator[str]:
         yield "not as many **bold** places as in the English text"
 
 
+# A text that is a prompt of Still Life as a whole stays English beside its gloss.
+PROMPT = re.compile(
+    r"an? (?:[a-z]+ )*(?:sphere|cube|cylinder|cone|torus|object)(?: on a [a-z]+ floor)?(?: in front of a [a-z]+ wall)?"
+)
+
+
 def english(old: str, new: str, kind: str) -> Iterator[str]:
     """No English sentence left; a prompt in quotation marks stays English."""
     text = plain(new, kind, " ; ")
-    quoted = "\n".join(re.findall(r"[“\"]([^”\"]*)[”\"]", old))
+    quoted = "\n".join([*re.findall(r"[“\"]([^”\"]*)[”\"]", old), old if PROMPT.fullmatch(old) else ""])
     for match in ENGLISH.finditer(text):
         if match[0].strip() not in quoted and not literal_name(match[0]):
             yield f"English left: “{match[0].strip()}”"
