@@ -197,7 +197,7 @@ def test_a_chip_sets_the_control_and_says_what_to_look_at(open_stage, name):
     for k, chip in enumerate(WORDS[name]["chips"]):
         page.locator(".stage-chip").nth(k).click()
         at = facts["stops"].index(chip["at"])
-        page.wait_for_function("!document.querySelector('.stage-views[aria-busy]')")
+        page.wait_for_function("!document.querySelector('.stage-views[aria-busy=true]')")
         assert shown(page) == [at] * facts["views"]
         file = next(
             s["file"] for s in facts["sets"] if s["name"] == chip.get("set", facts["sets"][0]["name"])
