@@ -7,13 +7,11 @@ makes or completes results/stages.json:
 first        from which step of a run on its shape can be told: readings of the judge, which knows clean pictures
              alone, of what a run holds and of what it expects, against its reading of the picture in the end
 guidance     scales that results/guidance.json lacks, measured as those in it are
-few steps    `few_steps.keeps` against pictures of 1000 steps in place of 100
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 
@@ -25,13 +23,11 @@ from ..results import RESULTS, Record
 from ..still_life.evaluate import full_caption
 from ..still_life.judge import Judge
 from ..still_life.scenes import ATTRIBUTES, sample_scenes
-from . import few_steps, guidance
+from . import guidance
 
 SEED, NOISE = 970_000, 97
 N_RUNS, STEPS, SCALE = 100, 20, 4.0
 FURTHER = (0, 16, 32)  # guidance scales
-COUNTS, MANY = (1, 2, 3, 5, 10, 25, 50, 100, 250), 1000  # steps, and those of the picture compared with
-KEEPS = ("ddim", "ddpm")
 
 
 def same_as(read: dict, end: dict, names: Sequence[str]) -> dict:
@@ -87,10 +83,6 @@ def main() -> None:
         bench = guidance.Bench(guidance.captions())
         for scale, key in keys.items():
             record.measure(key, lambda s=scale: bench.free(ClassifierFree(float(s))))
-    with torch.no_grad():
-        for name in KEEPS:
-            work = partial(few_steps.keeps, model, judge, name, 0.0, COUNTS, MANY)
-            record.measure(f"few steps, {name}", work)
 
 
 if __name__ == "__main__":
