@@ -30,6 +30,7 @@ def values(tmp_path_factory) -> Path:
         "walks": golden.walks(),
         "flow_walks": golden.flow_walks(),
         "plane": golden.plane(),
+        "boards": golden.boards(),
         "schedules": golden.schedules(),
         "predictions": golden.predictions(),
         "rules": golden.rules(),
