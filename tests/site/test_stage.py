@@ -705,3 +705,12 @@ def test_the_chips_of_flows_show_what_they_say():
         read = judge.read(view[at(20)][None])
         scenes.append(tuple(read.words[name][read[name][0]] for name in read.words))
     assert len(set(scenes)) == 1
+
+
+def test_the_readmes_film_is_light_and_moves():
+    """scripts/film.py takes it in the built site: a frame a step, and one with the curve."""
+    film = Image.open(ROOT / "book" / "images" / "stage.webp")
+    assert (ROOT / "book" / "images" / "stage.webp").stat().st_size <= 1_000_000
+    assert film.n_frames == len(FACTS["first"]["stops"]) + 1
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.index("book/images/stage.webp") < readme.index("make book")
