@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from .errors import allowed, check_choice, is_finite
+from .errors import allowed, check_choice, check_integer, is_finite
 from .samplers import Moment
 from .schedules import ZeroTerminalSNRError
 
@@ -148,24 +148,106 @@ def rescaled(eps_guided: Tensor, eps_cond: Tensor, phi: float) -> Tensor:
     return phi * factor * eps_guided + (1 - phi) * eps_guided
 
 
-def projected(x0_uncond: Tensor, x0_cond: Tensor, guidance_scale: float, parallel: float = 0.0) -> Tensor:
-    """Adaptive projected guidance, without its momentum and its bound on the norm (Sadat et al. 2025).
+def projected(
+    x0_uncond: Tensor,
+    x0_cond: Tensor,
+    guidance_scale: float,
+    parallel: float = 0.0,
+    bound: float | None = None,
+) -> Tensor:
+    """Adaptive projected guidance (Sadat et al. 2025); its momentum, which needs a run, is in `Projected`.
 
-    x0_cond + (s - 1) (d_orthogonal + parallel d_parallel),   d = x0_cond - x0_uncond
+    x0_cond + (s - 1) (d_orthogonal + parallel d_parallel),   d = min(1, bound / |d'|) d',  d' = x0_cond - x0_uncond
 
     d_parallel is the part of d along x0_cond, picture by picture: it makes what is there stronger, which reads as
-    contrast and saturation. parallel = 1 is classifier-free guidance, 0 leaves that part out. All (B, ...).
+    contrast and saturation. parallel = 1 is classifier-free guidance, 0 leaves that part out. bound: the largest
+    length of d, a picture's; None bounds nothing. All (B, ...). Opened: diffusers' `normalized_guidance`.
     """
     _check(x0_uncond, x0_cond=x0_cond)
     s, parallel = _finite("guidance_scale", guidance_scale), _finite("parallel", parallel)
     d = x0_cond - x0_uncond
+    if bound is not None:
+        length = d.square().flatten(1).sum(1).sqrt().reshape(-1, *[1] * (d.ndim - 1))
+        d = d * (_positive("bound", bound) / length).clamp(max=1)
     return x0_cond + (s - 1) * (d - (1 - parallel) * (d - perpendicular(d, x0_cond)))
+
+
+def zero_star(uncond: Tensor, cond: Tensor, guidance_scale: float) -> Tensor:
+    """k uncond + s (cond - k uncond),   k = <cond, uncond> / <uncond, uncond>    (CFG-Zero*, Fan et al. 2025).
+
+    k makes k uncond the nearest point to cond on the line through 0 and uncond, picture by picture. The paper's
+    predictions are velocities of a flow; the arithmetic takes any pair of one kind, and is not affine, so what it acts
+    on matters (see `ZeroStar`). All (B, ...). Opened: the paper's abstract, its authors' README, and diffusers'
+    `ClassifierFreeZeroStarGuidance`.
+    """
+    _check(uncond, cond=cond)
+    base = cond - perpendicular(cond, uncond)
+    return base + _finite("guidance_scale", guidance_scale) * (cond - base)
+
+
+def thresholded(x0: Tensor, percentile: float = 0.995, bound: Tensor | float = 1.0) -> Tensor:
+    """clip(x0, -q, q) bound / q,   q = max(bound, the percentile of |x0|)    (dynamic thresholding, Saharia et al. 2022).
+
+    q is a picture's own. A picture whose percentile stays below the bound is only clipped there. The paper's pictures are
+    pixels in [-1, 1], and its bound 1; latents have no such range, and need a bound of their own, a number or (B,) of
+    them. x0 (B, ...). Opened: diffusers' `DDIMScheduler._threshold_sample`, which quotes the paper.
+    """
+    if not 0 < _finite("percentile", percentile) <= 1:
+        raise ValueError(f"percentile is {percentile!r}; allowed: above 0, at most 1")
+    rows = (-1, *[1] * (x0.ndim - 1))
+    least = torch.as_tensor(bound, dtype=x0.dtype, device=x0.device)
+    if not bool((least > 0).all() and least.isfinite().all()):
+        raise ValueError(f"bound is {bound!r}; allowed: finite and above 0")
+    q = torch.maximum(percentile_of(x0, percentile), least).reshape(rows)
+    return x0.clamp(-q, q) * least.reshape(rows if least.ndim else ()) / q
+
+
+def percentile_of(x0: Tensor, percentile: float) -> Tensor:
+    """(B,) the percentile of |x0| (B, ...) in each picture."""
+    return x0.abs().flatten(1).quantile(percentile, dim=1)
+
+
+def plus_scale(weight: float, alpha_bar_t: float, alpha_bar_s: float) -> float:
+    """The scale at which plain guidance makes the same DDIM step from level t to s as CFG++ of this weight.
+
+    CFG++ (Chung et al. 2024; opened: the abstract and the authors' `BaseDDIMCFGpp`) guides x0 with its weight, and adds
+    back the *unconditional* noise:
+
+    x_s = sqrt(alpha_bar_s) x0(eps_uncond + weight d) + sqrt(1 - alpha_bar_s) eps_uncond,   d = eps_cond - eps_uncond
+
+    In DDIM's step, linear in eps, that is eps = eps_uncond + scale d with scale = weight / (1 - sigma_s / sigma_t), sigma =
+    sqrt((1 - alpha_bar) / alpha_bar): the shorter the step, the larger the scale. Raises ValueError unless s is the less
+    noisy level.
+    """
+    a_t, a_s = float(alpha_bar_t), float(alpha_bar_s)
+    if not 0 <= a_t < a_s <= 1:
+        raise ValueError(
+            f"(alpha_bar_t, alpha_bar_s) is ({alpha_bar_t!r}, {alpha_bar_s!r}); "
+            "allowed: 0 <= alpha_bar_t < alpha_bar_s <= 1"
+        )
+    whole = sqrt(a_s * (1 - a_t))
+    return _finite("weight", weight) * whole / (whole - sqrt(a_t * (1 - a_s)))
+
+
+def perturbed_guidance(
+    eps_uncond: Tensor, eps_cond: Tensor, eps_perturbed: Tensor, guidance_scale: float, perturbed_scale: float
+) -> Tensor:
+    """eps_uncond + s (eps_cond - eps_uncond) + k (eps_cond - eps_perturbed): two directions, two scales.
+
+    eps_perturbed is the prompt's prediction of the same network with a part of it broken: attention maps replaced by the
+    identity in perturbed-attention guidance (Ahn et al. 2024), layers left out in skip-layer guidance (SD 3.5). Opened:
+    the first paper's abstract, diffusers' `PerturbedAttentionGuidance` and `SkipLayerGuidance`, one formula for both.
+    """
+    _check(eps_uncond, eps_cond=eps_cond, eps_perturbed=eps_perturbed)
+    k = _finite("perturbed_scale", perturbed_scale)
+    return classifier_free(eps_uncond, eps_cond, guidance_scale) + k * (eps_cond - eps_perturbed)
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Rules
 
 UNCOND, COND, NEG = "uncond", "cond", "neg"  # the empty prompt, the prompt, the negative prompt
+WEAK, PERTURBED = "weak", "perturbed"  # the prompt, answered by another denoiser: see `Rule.others`
 
 
 class Predictions(dict):
@@ -173,11 +255,20 @@ class Predictions(dict):
 
     x_t is the state (B, ...) that the denoiser was asked about. Rules that work on x0, or that take a classifier's
     gradient, need it; the others read the predictions alone, and any mapping will do.
+
+    memory: a dict of the run, empty at its start, in which a rule with momentum keeps what it has to. A rule itself never
+    changes, so one object serves any number of runs.
     """
 
-    def __init__(self, by_branch: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]], x_t: Tensor):
+    def __init__(
+        self,
+        by_branch: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
+        x_t: Tensor,
+        memory: dict | None = None,
+    ):
         super().__init__(by_branch)
         self.x_t = x_t
+        self.memory = {} if memory is None else memory
 
 
 class Rule(Protocol):
@@ -186,6 +277,9 @@ class Rule(Protocol):
     branches     every prediction that the rule may need in a run
     needs(...)   those that it needs at one moment of the run, a subset: the others are not computed
     rule(...)    their map to one eps; `sample` calls it with `Predictions`
+
+    A rule may have `others`, branch -> a denoiser that answers the prompt in the place of the model: a model, or an
+    adapter, with `eps` and `encode_text`, over latents of the same shape. `sample` then asks it about that branch.
     """
 
     @property
@@ -461,20 +555,169 @@ class Rescaled(_EveryStep):
 
 @dataclass(frozen=True)
 class Projected(_EveryStep):
-    """`projected`, on the predictions of x0, and back to one of eps."""
+    """`projected`, on the predictions of x0, and back to one of eps.
+
+    momentum: the difference of a step is its own plus momentum times that of the step before; the paper takes it below 0,
+    which pushes away from where the run was pushed already. 0 keeps nothing.
+    """
 
     scale: float
     parallel: float = 0.0
+    momentum: float = 0.0
+    bound: float | None = None
     branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
 
     def __post_init__(self):
         _finite("scale", self.scale)
         _finite("parallel", self.parallel)
+        _finite("momentum", self.momentum)
+        if self.bound is not None:
+            _positive("bound", self.bound)
 
     def __call__(self, predictions, moment: Moment) -> Tensor:
-        signal, noise, x_t = sqrt(moment.alpha_bar), sqrt(1 - moment.alpha_bar), predictions.x_t
-        x0 = {branch: (x_t - noise * predictions[branch]) / signal for branch in self.branches}
-        return (x_t - signal * projected(x0[UNCOND], x0[COND], self.scale, self.parallel)) / noise
+        uncond, cond = (_x0(predictions[branch], predictions.x_t, moment) for branch in self.branches)
+        if self.momentum:
+            push = cond - uncond + self.momentum * predictions.memory.get("push", 0.0)
+            predictions.memory["push"] = push
+            uncond = cond - push
+        guided = projected(uncond, cond, self.scale, self.parallel, self.bound)
+        return _eps(guided, predictions.x_t, moment)
+
+
+@dataclass(frozen=True)
+class Thresholded(_EveryStep):
+    """`classifier_free`, then `thresholded`, on the prediction of x0.
+
+    bound: what the percentile of |x0| is brought down to. None takes that of the conditional prediction, picture by
+    picture, which needs no knowledge of the range of latents; the paper's, for pixels, is 1.
+    """
+
+    scale: float
+    percentile: float = 0.995
+    bound: float | None = None
+    branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+        thresholded(torch.zeros(1, 1), self.percentile, 1.0 if self.bound is None else self.bound)
+
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        uncond, cond = (_x0(predictions[branch], predictions.x_t, moment) for branch in self.branches)
+        bound = percentile_of(cond, self.percentile) if self.bound is None else self.bound
+        guided = thresholded(classifier_free(uncond, cond, self.scale), self.percentile, bound)
+        return _eps(guided, predictions.x_t, moment)
+
+
+@dataclass(frozen=True)
+class ZeroStar(_EveryStep):
+    """`zero_star` on velocities, noise minus picture, which for a flow are what its network answers.
+
+    zero_steps: the first so many steps of a run have velocity 0, and the network is not asked: the paper's zero-init,
+    one step or 4% of them by its authors.
+    """
+
+    scale: float
+    zero_steps: int = 0
+    branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+        check_integer("zero_steps", self.zero_steps, 0)
+
+    def needs(self, moment: Moment) -> tuple[str, ...]:
+        return () if moment.step < self.zero_steps else self.branches
+
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        x_t, signal, noise = predictions.x_t, sqrt(moment.alpha_bar), sqrt(1 - moment.alpha_bar)
+        velocity = torch.zeros_like(x_t)
+        if moment.step >= self.zero_steps:
+            uncond, cond = (predictions[b] - _x0(predictions[b], x_t, moment) for b in self.branches)
+            velocity = zero_star(uncond, cond, self.scale)
+        return (x_t + signal * velocity) / (signal + noise)
+
+
+@dataclass(frozen=True)
+class Plus(_EveryStep):
+    """CFG++: `classifier_free` at the scale that `plus_scale` tells for this step. For sampler "ddim" at eta 0.
+
+    weight: the paper's lambda, in [0, 1] there. Needs the level that the step goes to, which walks of ours tell; raises
+    ValueError where the moment has none.
+    """
+
+    weight: float
+    branches: ClassVar[tuple[str, ...]] = (UNCOND, COND)
+
+    def __post_init__(self):
+        _finite("weight", self.weight)
+
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        if moment.alpha_bar_s is None:
+            raise ValueError(
+                f"guidance is {self!r}, and nobody says where the step goes; allowed: one evaluation a step, as of "
+                "sampler 'ddim', by TextToImage.sample or samplers.walk"
+            )
+        scale = plus_scale(self.weight, moment.alpha_bar, moment.alpha_bar_s)
+        return classifier_free(predictions[UNCOND], predictions[COND], scale)
+
+
+@dataclass(frozen=True)
+class AutoGuidance(_EveryStep):
+    """`classifier_free` with a worse model's answer to the same prompt in the empty prompt's place (Karras et al. 2024).
+
+    eps_weak + s (eps_cond - eps_weak). weak: a denoiser, such as `load("still-life-weak")`. One evaluation of each a
+    step; at scale 1 the model's alone. Opened: the abstract, and the authors' sampler, `ref_Dx.lerp(Dx, guidance)`.
+    """
+
+    scale: float
+    weak: object
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+        _check_other("weak", self.weak)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return {1: (COND,), 0: (WEAK,)}.get(self.scale, (WEAK, COND))
+
+    @property
+    def others(self) -> dict[str, object]:
+        return {WEAK: self.weak} if WEAK in self.branches else {}
+
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        if len(self.branches) == 1:
+            return predictions[self.branches[0]]
+        return classifier_free(predictions[WEAK], predictions[COND], self.scale)
+
+
+@dataclass(frozen=True)
+class Perturbed(_EveryStep):
+    """`perturbed_guidance`: a third evaluation a step, or at scale 1 a second one.
+
+    perturbed: a denoiser, such as `checkpoints.perturbed(model)`. Both papers guide with it in a part of the run only:
+    `Interval(Perturbed(...), 0.01, 0.2, outside=ClassifierFree(scale))` is what diffusers takes for SD 3.5.
+    """
+
+    scale: float
+    perturbed_scale: float
+    perturbed: object
+
+    def __post_init__(self):
+        _finite("scale", self.scale)
+        _finite("perturbed_scale", self.perturbed_scale)
+        _check_other("perturbed", self.perturbed)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return (COND, PERTURBED) if self.scale == 1 else (UNCOND, COND, PERTURBED)
+
+    @property
+    def others(self) -> dict[str, object]:
+        return {PERTURBED: self.perturbed}
+
+    def __call__(self, predictions, moment: Moment) -> Tensor:
+        cond = predictions[COND]
+        uncond = predictions.get(UNCOND, cond)  # at scale 1 it drops out, and was not asked for
+        return perturbed_guidance(uncond, cond, predictions[PERTURBED], self.scale, self.perturbed_scale)
 
 
 @dataclass(frozen=True)
@@ -501,6 +744,10 @@ class Interval:
     def branches(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.rule.branches + self.outside.branches))
 
+    @property
+    def others(self) -> dict[str, object]:
+        return others_of(self.rule, self.outside)
+
     def _at(self, moment: Moment) -> Rule:
         return self.rule if self.start <= moment.fraction < self.stop else self.outside
 
@@ -519,6 +766,7 @@ class PerPicture:
             raise ValueError(allowed("rules", rules, "at least one rule, one a picture"))
         self.rules = tuple(rules)
         self.branches = tuple(dict.fromkeys(branch for rule in rules for branch in rule.branches))
+        self.others = others_of(*rules)
 
     def needs(self, moment: Moment) -> tuple[str, ...]:
         wanted = [branch for rule in self.rules for branch in rule.needs(moment)]
@@ -531,7 +779,11 @@ class PerPicture:
             )
         parts = []
         for i, rule in enumerate(self.rules):
-            row = Predictions({b: p[i : i + 1] for b, p in predictions.items()}, predictions.x_t[i : i + 1])
+            row = Predictions(
+                {b: p[i : i + 1] for b, p in predictions.items()},
+                predictions.x_t[i : i + 1],
+                predictions.memory.setdefault(i, {}),
+            )
             parts.append(rule(row, moment))
         return torch.cat(parts)
 
@@ -551,6 +803,9 @@ _ANY_KIND = (
     SeveralNegatives,
     PerpNeg,
     ScheduledScale,
+    Plus,
+    AutoGuidance,
+    Perturbed,
 )
 _HAIR = 1e-8  # the least alpha_bar at which a rule is told a noise: there float64 still has x0 to 12 digits
 
@@ -572,17 +827,19 @@ def _by_gradient(rule: Rule, moment: Moment) -> bool:
     return isinstance(rule, ClassifierGuidance)
 
 
-def guided_x0(rule: Rule, x0: Mapping[str, Tensor], x_t: Tensor, moment: Moment) -> Tensor:
+def guided_x0(
+    rule: Rule, x0: Mapping[str, Tensor], x_t: Tensor, moment: Moment, memory: dict | None = None
+) -> Tensor:
     """The rule's picture, from predictions of x0 by branch; all (B, ...), x_t in this package's coordinates.
 
     For networks whose answer tells x0 where it does not tell the noise: v and velocities at alpha_bar = 0. Rules
     of `any_kind` act on x0 itself. The others are handed the noise that x0 implies, in float64, at alpha_bar or a
-    hair above 0, and so act on the noise, v or x0, as they are written to do.
+    hair above 0, and so act on the noise, v or x0, as they are written to do. memory: that of the run.
 
     Raises ZeroTerminalSNRError for a classifier's gradient at alpha_bar = 0, where noise has no class.
     """
     if any_kind(rule):
-        return rule(Predictions(x0, x_t), moment)
+        return rule(Predictions(x0, x_t, memory), moment)
     if moment.alpha_bar < _HAIR and _by_gradient(rule, moment):
         raise ZeroTerminalSNRError(
             f"guidance is {rule!r} at alpha_bar = 0, pure noise, where a classifier's gradient moves x0 without "
@@ -591,8 +848,44 @@ def guided_x0(rule: Rule, x0: Mapping[str, Tensor], x_t: Tensor, moment: Moment)
     level = max(moment.alpha_bar, _HAIR)
     signal, noise, x = sqrt(level), sqrt(1 - level), x_t.double()
     eps = {branch: (x - signal * value.double()) / noise for branch, value in x0.items()}
-    guided = rule(Predictions(eps, x), moment._replace(alpha_bar=level))
+    guided = rule(Predictions(eps, x, memory), moment._replace(alpha_bar=level))
     return ((x - noise * guided) / signal).to(x_t)
+
+
+def others_of(*rules: Rule) -> dict[str, object]:
+    """The denoisers beside the model that rules ask, by branch.
+
+    Raises ValueError where two rules mean different ones by a branch.
+    """
+    found: dict[str, object] = {}
+    for rule in rules:
+        for branch, denoiser in getattr(rule, "others", {}).items():
+            if found.setdefault(branch, denoiser) is not denoiser:
+                raise ValueError(
+                    f"rules have two denoisers for the branch {branch!r}; allowed: one and the same"
+                )
+    return found
+
+
+def _x0(eps: Tensor, x_t: Tensor, moment: Moment) -> Tensor:
+    return (x_t - sqrt(1 - moment.alpha_bar) * eps) / sqrt(moment.alpha_bar)
+
+
+def _eps(x0: Tensor, x_t: Tensor, moment: Moment) -> Tensor:
+    return (x_t - sqrt(moment.alpha_bar) * x0) / sqrt(1 - moment.alpha_bar)
+
+
+def _check_other(name: str, denoiser: object) -> None:
+    if not all(callable(getattr(denoiser, method, None)) for method in ("eps", "encode_text")):
+        raise ValueError(
+            allowed(name, denoiser, "a denoiser: a model, or an adapter, with eps and encode_text")
+        )
+
+
+def _positive(name: str, value: float) -> float:
+    if _finite(name, value) <= 0:
+        raise ValueError(f"{name} is {value!r}; allowed: a finite number above 0")
+    return float(value)
 
 
 def _finite(name: str, value: float) -> float:

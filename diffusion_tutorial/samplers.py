@@ -399,6 +399,9 @@ class Moment(NamedTuple):
     steps: int  # of the run
     t: int | float  # the timestep, or whatever the transitions count in
     alpha_bar: float  # the level of t
+    alpha_bar_s: float | None = (
+        None  # the level that the step goes to; None where it asks a second time, or nobody says
+    )
 
     @property
     def fraction(self) -> float:
@@ -597,7 +600,7 @@ def _walk(denoiser, x_t, transitions, sampler, eta, noise, time) -> Iterator[Ste
     ask, step, steps = _Asked(denoiser), SAMPLERS[sampler].step, len(transitions)
     before: list[tuple[Tensor, float]] = []
     for index, (t, s, a_t, a_s) in enumerate(transitions):
-        now, then = Moment(index, steps, t, a_t), Moment(index + 1, steps, s, a_s)
+        now, then = Moment(index, steps, t, a_t, a_s), Moment(index + 1, steps, s, a_s)
         if a_t == 0:
             x0 = ask.x0_of_noise(x_t, now)
             x_s = pure_noise_step(x_t, x0, a_s, sampler, eta, partial(_drawn, noise, index, x_t))

@@ -27,6 +27,7 @@ from .guidance import (
     Rule,
     Unconditional,
     guided_x0,
+    others_of,
 )
 from .samplers import SAMPLERS, Moment, NoiseSource, Step, trajectory
 from .schedules import SPACINGS, NoiseSchedule
@@ -97,6 +98,7 @@ class TextToImage:
 
     options: frozenset[str] = frozenset(OPTIONS)
     progress = False
+    asks_others = True  # whether rules may ask further denoisers, as autoguidance does its weak one
     offloaded = None  # the diffusers pipeline whose hooks move the modules, where memory is short
     # called before `sample` asks the network about a step, with the branches in the order of its rows
     asking: Callable[[Moment, tuple[str, ...]], None] | None = None
@@ -217,10 +219,14 @@ class TextToImage:
         timesteps: list[int] = []
         stopped = False
         try:
+            others = others_of(rule)
             conditions = {
-                b: self.encode_text(texts[b]).repeat_interleave(num_images, 0) for b in rule.branches
+                b: others.get(b, self)
+                .encode_text(texts[COND if b in others else b])
+                .repeat_interleave(num_images, 0)
+                for b in rule.branches
             }
-            denoiser = _Guided(self, rule, conditions)
+            denoiser = _Guided(self, rule, conditions, others)
             walk = trajectory(denoiser, x, self.schedule, steps, sampler, eta, noise, spacing)
             for step in step_bar(walk, steps) if (self.progress if progress is None else progress) else walk:
                 timesteps.append(step.t)
@@ -275,7 +281,14 @@ class TextToImage:
                     stacklevel=4,
                 )
             return guidance
-        known = (UNCOND, COND, NEG, *several)
+        others = others_of(guidance) if self.asks_others else {}
+        for branch, denoiser in others.items():
+            shape = getattr(denoiser, "latent_shape", self.latent_shape)
+            if tuple(shape) != tuple(self.latent_shape):
+                raise ValueError(
+                    allowed(f"{branch}.latent_shape", tuple(shape), f"{self.latent_shape}, the model's")
+                )
+        known = (UNCOND, COND, NEG, *several, *others)
         if not callable(guidance) or not set(getattr(guidance, "branches", ("?",))) <= set(known):
             raise ValueError(
                 allowed("guidance", guidance, f"a rule of diffusion_tutorial.guidance, branches of {known}")
@@ -379,8 +392,11 @@ def step_bar(steps, count: int):
 class _Guided:
     """The denoiser of one run: the branches that the rule needs, in one U-Net call, mapped to one eps."""
 
-    def __init__(self, model: TextToImage, rule: Rule, conditions: Mapping[str, Tensor]):
-        self.model, self.rule, self.conditions = model, rule, conditions
+    def __init__(
+        self, model: TextToImage, rule: Rule, conditions: Mapping[str, Tensor], others: Mapping[str, object]
+    ):
+        self.model, self.rule, self.conditions, self.others = model, rule, conditions, others
+        self.memory: dict = {}
         self.joined: dict[tuple[str, ...], Tensor] = {}
         self.nfe = 0
         adapter = getattr(model, "adapter", None)
@@ -388,25 +404,35 @@ class _Guided:
             self.x0_of_noise = None  # the noise in pure noise is x_t, whatever the picture
 
     def at(self, x_t: Tensor, moment: Moment) -> Tensor:
-        eps = self._ask(self.model.eps, x_t, moment)
-        return checked(self.rule, eps, self.rule(Predictions(eps, x_t), moment), x_t, moment)
+        eps = self._ask("eps", x_t, moment)
+        guided = self.rule(Predictions(eps, x_t, self.memory), moment)
+        return checked(self.rule, eps, guided, x_t, moment)
 
     def x0_of_noise(self, x_t: Tensor, moment: Moment) -> Tensor:
         """The guided picture at alpha_bar = 0, where v and a velocity tell it and the noise does not."""
-        x0 = self._ask(self.model.adapter.x0, x_t, moment)
-        return checked(self.rule, x0, guided_x0(self.rule, x0, x_t, moment), x_t, moment)
+        x0 = self._ask("x0", x_t, moment)
+        return checked(self.rule, x0, guided_x0(self.rule, x0, x_t, moment, self.memory), x_t, moment)
 
-    def _ask(self, network: Callable, x_t: Tensor, moment: Moment) -> dict[str, Tensor]:
-        branches = tuple(self.rule.needs(moment))
-        if branches not in self.joined:
-            self.joined[branches] = torch.cat([self.conditions[b] for b in branches])
-        if self.model.asking is not None:
-            self.model.asking(moment, branches)
-        with torch.inference_mode():  # the network alone: a rule may take gradients of its own
-            out = network(x_t.repeat(len(branches), 1, 1, 1), moment.t, self.joined[branches])
-        out = out.clone()  # outside the mode, so that a reader may put it into autograd
-        self.nfe += len(branches)
-        return dict(zip(branches, out.chunk(len(branches)), strict=True))
+    def _ask(self, what: str, x_t: Tensor, moment: Moment) -> dict[str, Tensor]:
+        """ "eps" or "x0" by branch: the model's own in one call, those of other denoisers in one each."""
+        needed = tuple(self.rule.needs(moment))
+        groups = [(self.model, tuple(b for b in needed if b not in self.others))]
+        groups += [(self.others[b], (b,)) for b in needed if b in self.others]
+        found: dict[str, Tensor] = {}
+        for denoiser, branches in groups:
+            if not branches:
+                continue
+            if branches not in self.joined:
+                self.joined[branches] = torch.cat([self.conditions[b] for b in branches])
+            if denoiser is self.model and self.model.asking is not None:
+                self.model.asking(moment, branches)
+            network = getattr(getattr(denoiser, "adapter", denoiser) if what == "x0" else denoiser, what)
+            with torch.inference_mode():  # the network alone: a rule may take gradients of its own
+                out = network(x_t.repeat(len(branches), 1, 1, 1), moment.t, self.joined[branches])
+            out = out.clone()  # outside the mode, so that a reader may put it into autograd
+            found |= zip(branches, out.chunk(len(branches)), strict=True)
+        self.nfe += len(needed)
+        return found
 
 
 def checked(

@@ -292,7 +292,7 @@ def data(found: dict, own: dict, shared: dict, folder: str, live: dict | None) -
 
 def visit_html(self, node: parts_stage) -> None:
     static = "../" * self.builder.current_docname.count("/") + "_static"
-    self.body.append(element(static, live_model(static)))
+    self.body.append(element(static, live_model(static, "still-life")))
     raise nodes.SkipNode
 
 

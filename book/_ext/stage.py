@@ -25,7 +25,7 @@ from sphinx.util.docutils import SphinxDirective
 from translated.values import translated
 from words import known
 
-from playground import CLASSIC, NAMES, depart_other, model, shared, stills, visit_other
+from playground import CLASSIC, depart_other, model, names, shared, stills, visit_other
 from playground import FOLDER as PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def told(manifest: str, sizes: dict[str, float], static: str) -> dict:
     """The element's attributes for models of these sizes, in MB; more than one are named, with what each weighs."""
     known = {"manifest": f"{shared(static)}/{PROGRAM}/model/{manifest}", "megabytes": f"{sum(sizes.values()):.1f}"}
     if len(sizes) > 1:
-        each = ", ".join(f"{NAMES[name]} {size:.1f} MB" for name, size in sizes.items())
+        each = ", ".join(f"{names()[name]} {size:.1f} MB" for name, size in sizes.items())
         known |= {"models": " ".join(sizes), "sizes": each}
     return known
 

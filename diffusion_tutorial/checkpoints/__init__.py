@@ -8,6 +8,7 @@ adapters      denoisers for our samplers
 pipelines     models whose pipeline runs its own loop
 guided        guidance rules in such a loop
 attention     which word each place of the latents looks up
+broken        copies of a U-Net with broken self-attention, to push away from
 """
 
 from .._faces import face
@@ -33,6 +34,8 @@ __getattr__, __dir__, __all__ = face(
         "pipelines": ["PipelineModel", "generators"],
         "random_pipelines": ["RANDOM_PIPELINES", "random_pipeline"],
         "attention": ["recording", "words"],
+        "broken": ["perturbed", "self_attention"],
+        "nag": ["Nag", "normalized"],
         "silence": ["quiet"],
     },
 )

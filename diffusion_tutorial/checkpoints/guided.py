@@ -136,13 +136,14 @@ class Guided:
         self.unpacked, self.packed = unpacked, packed
         self.names, self.minus = names, minus
         self.rows = 0
+        self.memory: dict = {}  # of the run, for rules with momentum
 
     def __call__(self, original: Callable, *args, **kwargs) -> tuple[Tensor | list[Tensor]]:
         done, plan = self.step(), self.scheduler.timesteps
         level = level_at(self.scheduler, done)
         level = level._replace(q=-level.q) if self.minus else level
         moment = Moment(done, len(plan), float(plan[done]), level.alpha_bar)
-        branches = tuple(self.rule.needs(moment))
+        branches = tuple(self.rule.needs(moment)) or (COND,)  # the pipeline asks, whatever the rule needs
         given = dict(zip(self.names, args)) | kwargs
         seen = given[self.names[0]]
         rows, times = len(seen), len(branches)
@@ -172,10 +173,10 @@ class Guided:
         out = {branch: value.float() for branch, value in out.items()}
         if any_kind(self.rule):
             x_t = level.factor * seen.float()
-            return checked(self.rule, out, self.rule(Predictions(out, x_t), moment), x_t, moment)
+            return checked(self.rule, out, self.rule(Predictions(out, x_t, self.memory), moment), x_t, moment)
         state = self.unpacked(seen).double()
         x0 = {b: level.p * state + level.q * self.unpacked(value).double() for b, value in out.items()}
-        guided = guided_x0(self.rule, x0, level.factor * state, moment)
+        guided = guided_x0(self.rule, x0, level.factor * state, moment, self.memory)
         answer = self.packed((guided - level.p * state) / level.q)
         return checked(self.rule, out, answer, seen, moment)
 

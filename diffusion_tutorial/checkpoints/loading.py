@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError, UnsupportedModelError, allowed
-from ..schedules import FlowSchedule
+from ..schedules import FlowSchedule, NoiseSchedule
 from ..still_life.models import MODELS, Shipped
 from ..text_to_image import TextToImage
 from . import memory
@@ -120,7 +120,8 @@ def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype, loras:
     with quiet():
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, dtype=dtype)
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-    schedule = FlowSchedule.from_config(config)
+    kind = FlowSchedule if row.predicts == "flow" else NoiseSchedule
+    schedule = kind.from_config(config)
     made_of = (StudentAdapter, Student) if row.student else (StableDiffusionAdapter, TextToImage)
     adapter = made_of[0](
         unet.to(device),

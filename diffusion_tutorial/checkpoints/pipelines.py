@@ -151,6 +151,8 @@ class PipelineModel(TextToImage):
             f"eps: {self.kind} runs its own loop; its steps are in Samples.trajectory"
         )
 
+    asks_others = False
+
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """States (B, C, h, w) to pictures (B, 3, H, W), float32 in [0, 1], on the CPU."""

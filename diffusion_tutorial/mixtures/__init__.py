@@ -6,6 +6,7 @@ contraction   what a flow and what noise make of a wrong start
 tilted        the density that classifier-free guidance seems to sample, and the one that it does
 board         eight blobs on which "not red" has an exact answer
 tiny          denoisers small enough to train in a chapter
+underfit      what guidance does to networks that were fitted too little
 """
 
 from .._faces import face

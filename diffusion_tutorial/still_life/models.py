@@ -38,6 +38,7 @@ KNOWN: dict[str, Shipped] = {
         Shipped(
             "still-life-fast", "Still Life, fast", "model_fast", "flow", shares="still-life", student=True
         ),
+        Shipped("still-life-weak", "Still Life, the weak twin", "model_weak", "epsilon", shares="still-life"),
     )
 }
 

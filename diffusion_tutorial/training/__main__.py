@@ -1,6 +1,6 @@
 """`accelerate launch -m diffusion_tutorial.training`: from nothing, or from the shipped weights, to a Still Life folder.
 
-Stages: autoencoder, decoder, denoiser, flow, fast, judge, classifier, export. A stage that was stopped
+Stages: autoencoder, decoder, denoiser, flow, fast, weak, judge, classifier, export. A stage that was stopped
 goes on where it was; one that is finished is not repeated. Everything lies under --out.
 """
 
@@ -30,11 +30,11 @@ from diffusion_tutorial.still_life.scenes import sample_scenes
 
 from . import autoencoder, data, denoiser, distil, flow
 from .classifier import classifier_loss
-from .export import export, export_fast, export_flow
+from .export import export, export_fast, export_flow, export_weak
 from .judge import judge_loss
 from .loop import Schedule, fit, minutes_spent
 
-STAGES = ("autoencoder", "decoder", "denoiser", "flow", "fast", "judge", "classifier", "export")
+STAGES = ("autoencoder", "decoder", "denoiser", "flow", "fast", "weak", "judge", "classifier", "export")
 
 
 class Run:
@@ -197,6 +197,29 @@ class Run:
         lane.wait_for_everyone()
         return distil.read_pairs(self.out / "pairs", c)
 
+    def weak(self) -> None:
+        """A smaller U-Net, trained from nothing and for less, as the denoiser is: autoguidance's weak twin.
+
+        The text encoder is the denoiser's, this run's or the shipped one, and stays as it is.
+        """
+        start = self.out if (self.out / "text_encoder").exists() else self.init
+        if start is None:
+            raise FileNotFoundError(
+                f"{self.out / 'text_encoder'} is not there; allowed: the stage denoiser before weak, or --init shipped"
+            )
+        pictures, labels = self.pictures()
+        latents = self._latents(pictures) * json.loads((self.out / "scaling_factor.json").read_text())
+        set_seed(self.config["seed"])
+        tokenizer = denoiser.load_tokenizer(self.out / "tokenizer")
+        unet = denoiser.build_unet(denoiser.WEAK_CHANNELS)
+        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", torch_dtype=torch.float32)
+        text_encoder.requires_grad_(False)
+        c = self.config["weak"]
+        alphas_cumprod = DDIMScheduler(**denoiser.SCHEDULER).alphas_cumprod
+        loss_fn = denoiser.denoiser_loss(latents, labels, tokenizer, alphas_cumprod, c["drop"], c["gamma"])
+        self._fit("weak", denoiser.TextToNoise(unet, text_encoder), loss_fn, len(labels))
+        self._save(unet, "unet-weak")
+
     def judge(self) -> None:
         c = self.config["data"]
         pictures, labels = data.pictures(
@@ -239,11 +262,12 @@ class Run:
             self._save_half(classifier, f"{name.replace('_', '-')}.safetensors")
 
     def export(self) -> None:
-        """out/model, out/model-flow and out/model-fast, whichever of them were trained here."""
+        """out/model, out/model-flow, -fast and -weak, whichever of them were trained here."""
         made = {
             "unet": (export, "model"),
             "unet-flow": (export_flow, "model-flow"),
             "unet-fast": (export_fast, "model-fast"),
+            "unet-weak": (export_weak, "model-weak"),
         }
         found = [name for name in made if (self.out / name).exists()]
         if not found:

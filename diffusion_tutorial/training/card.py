@@ -538,8 +538,62 @@ Those of Still Life and of its flow, which drew all that it learned from.
 """
 
 
+def weak_card(folder: Path, found: dict, stages: list[dict]) -> str:
+    """Markdown for the README.md of the weak twin's folder; found: results/guidance_continued.json."""
+    measured = found["measured"]
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    stage = [s for s in stages if s["stage"] == "weak"][-1]
+    plan = stage["schedule"]
+    keys = [key for key in measured if key.startswith("errors, weak, ")]
+    rows = [
+        [key.rpartition(" ")[2], _interval(measured[key]["best scale"], 2), f"{measured[key]['saved']:.1%}"]
+        for key in keys
+    ]
+    return f"""---
+license: cc-by-4.0
+pipeline_tag: text-to-image
+library_name: diffusers
+---
+
+# Still Life, the weak twin
+
+A bad version of Still Life: a smaller U-Net, trained from nothing in the same way, for far less. It is there to be
+pushed away from (autoguidance), and draws poorly by itself. Text encoder, tokenizer and autoencoder are the classic's, in
+the folder `model` beside this one.
+
+```python
+from diffusion_tutorial import AutoGuidance, load
+model, weak = load(), load("still-life-weak")
+model.sample("a large shiny red sphere on a green floor", guidance=AutoGuidance(1.5, weak)).pil()[0]
+```
+
+`SHA256SUMS` lists every file that is loaded; `load` checks them first. The U-Net has {parameters(file):,} parameters and
+takes {file.stat().st_size / 1e6:.1f} MB in fp16. It loads in diffusers, with the classic's scheduler.
+
+## What it mends
+
+The scale at which the classic's prediction, pushed away from this one's, has the least squared error on noised latents of
+fresh scenes, and the share of the error that is gone there. Above 1, autoguidance mends at that timestep:
+
+{_table(["timestep", "best scale", "error saved"], rows)}
+
+Measured on {found["date"]} by `{found["command"]}` at commit {found["commit"]}. Brackets hold 95% intervals.
+
+## How it was trained
+
+`make train TRAIN_ARGS="--stages weak --init {stage["init"]}"`, with `diffusion_tutorial/training/config.yaml` at commit
+{stage.get("commit", "unknown")}: {plan["steps"]} steps of {plan["batch"] * stage["processes"]}, seed {plan["seed"]}, in
+{stage["minutes"]} minutes of wall time on {stage["machine"]} that other work
+shared, on {stage["date"]}.
+
+## Limits
+
+Those of Still Life, and many more: it is bad on purpose.
+"""
+
+
 # What writes each model's card, beside the classic's.
-CARDS = {"still-life-flow": flow_card, "still-life-fast": fast_card}
+CARDS = {"still-life-flow": flow_card, "still-life-fast": fast_card, "still-life-weak": weak_card}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -32,17 +32,21 @@ SCHEDULER = {  # Stable Diffusion 1's own
 }
 
 
-def build_unet() -> UNet2DConditionModel:
+WEAK_CHANNELS = (32, 32, 64)
+
+
+def build_unet(channels: tuple[int, int, int] = (48, 64, 128)) -> UNet2DConditionModel:
     """16x16 latents; 4.4 M parameters and 0.64 GFLOP for a batch of two, since a browser has to run it.
 
-    Width grows towards 4x4, where a channel costs a sixteenth; attention stands at 8x8 and below.
+    Width grows towards 4x4, where a channel costs a sixteenth; attention stands at 8x8 and below. channels: widths at
+    16x16, 8x8 and 4x4; with `WEAK_CHANNELS` it is autoguidance's weak twin, 1.2 M parameters.
     """
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
         layers_per_block=1,
-        block_out_channels=(48, 64, 128),
+        block_out_channels=channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=TEXT_WIDTH,

@@ -12,6 +12,7 @@ from diffusers import (
     AutoencoderTiny,
     DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
@@ -51,20 +52,26 @@ def export(run: Path, folder: Path) -> None:
 
 def export_flow(run: Path, folder: Path) -> None:
     """run/unet-flow and its scheduler's config, replacing `folder` whole; all else the flow takes from the classic."""
-    _export_unet(Path(run) / "unet-flow", flow.SCHEDULER, Path(folder))
+    _export_unet(Path(run) / "unet-flow", FlowMatchEulerDiscreteScheduler(**flow.SCHEDULER), Path(folder))
 
 
 def export_fast(run: Path, folder: Path) -> None:
     """run/unet-fast, the student, as `export_flow`."""
-    _export_unet(Path(run) / "unet-fast", distil.SCHEDULER, Path(folder))
+    scheduler = FlowMatchEulerDiscreteScheduler(**distil.SCHEDULER)
+    _export_unet(Path(run) / "unet-fast", scheduler, Path(folder))
 
 
-def _export_unet(source: Path, scheduler: dict, folder: Path) -> None:
+def export_weak(run: Path, folder: Path) -> None:
+    """run/unet-weak, autoguidance's weak twin, as `export_flow`; its scheduler is the classic's."""
+    _export_unet(Path(run) / "unet-weak", DDIMScheduler(**SCHEDULER), Path(folder))
+
+
+def _export_unet(source: Path, scheduler: SchedulerMixin, folder: Path) -> None:
     fresh = folder.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     unet = UNet2DConditionModel.from_pretrained(source, torch_dtype=torch.float16)
     unet.save_pretrained(fresh / "unet", safe_serialization=True)
-    FlowMatchEulerDiscreteScheduler(**scheduler).save_pretrained(fresh / "scheduler")
+    scheduler.save_pretrained(fresh / "scheduler")
     _settle(fresh, folder)
 
 

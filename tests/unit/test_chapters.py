@@ -148,3 +148,10 @@ def test_the_times_count_text_and_nothing_else():
     after = f"\n\n### D\n\n<!-- deeper -->\n\n{text}\n\n### Open again\n\n{text}"
     assert minutes(core + after)[0] == pytest.approx(4, abs=0.03)
     assert "kernelspec" not in text_of("---\nkernelspec: x\n---\n\n# T\n")
+
+
+def test_the_seed_of_guidance_stands_in_its_first_ten_minutes():
+    """Captions dropped in training, the straight line through two predictions, and fit against variety."""
+    source = SOURCES["guidance"].read_text(encoding="utf-8")
+    for words in ("Still Life\ndrops 10% of its captions", "(eq-guide-free)", "the pictures vary less"):
+        assert minutes(source[: source.index(words)])[0] < 10, words

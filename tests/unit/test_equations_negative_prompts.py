@@ -16,6 +16,7 @@ import torch
 from diffusers import QwenImagePipeline
 
 from diffusion_tutorial import guidance as g
+from diffusion_tutorial.checkpoints.nag import normalized
 from diffusion_tutorial.mixtures import Board, GaussianMixture
 from diffusion_tutorial.noise import gaussian, uniform
 
@@ -189,6 +190,16 @@ def normed():
         close(expected.norm(dim=-1), EP.norm(dim=-1))
 
 
+def nagged():
+    """Position by position, by the authors' own order of steps: push, lengths, cut, mix."""
+    for s, tau, alpha in ((4.0, 2.5, 0.25), (11.0, 1.1, 1.0)):
+        p, n = EP.flatten(2), EN.flatten(2)
+        z = p * s - n * (s - 1)
+        ratio = z.norm(p=1, dim=-1, keepdim=True) / p.norm(p=1, dim=-1, keepdim=True)
+        cut = z * ratio.clamp(max=tau) / ratio
+        close(normalized(p, n, s, tau, alpha), alpha * cut + (1 - alpha) * p)
+
+
 def _lines_of(pipeline, targets):
     """The assignments to `targets` where guidance is computed: those of the block that assigns the first of them."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(pipeline.__call__)))
@@ -232,6 +243,7 @@ CHECKS = {
     "eq-neg-weighted": weighted,
     "eq-neg-several": several,
     "eq-neg-norm": normed,
+    "eq-neg-nag": nagged,
 }
 
 

@@ -14,6 +14,7 @@ CHAPTERS = (
     "schedules",
     "flows",
     "guidance",
+    "guidance-continued",
     "negative-prompts",
     "real-checkpoints",
 )

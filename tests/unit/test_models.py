@@ -10,6 +10,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from diffusion_tutorial.checkpoints import load, loading, random_pipeline
 from diffusion_tutorial.errors import CheckpointError
+from diffusion_tutorial.guidance import AutoGuidance, ClassifierFree
 from diffusion_tutorial.predictions import PREDICTIONS
 from diffusion_tutorial.schedules import FlowSchedule
 from diffusion_tutorial.still_life.models import KNOWN, MODELS, Shipped
@@ -90,6 +91,23 @@ def test_a_pipeline_of_diffusers_parts_walks_the_same_path(folders):
             velocity = model.adapter.unet(x, t, model.encode_text(["red"])).sample
             x = scheduler.step(velocity, t, x).prev_sample
     torch.testing.assert_close(ours.latents, x, rtol=0, atol=5e-3 * float(x.abs().max()))
+
+
+def test_a_weak_twin_takes_the_classic_levels_and_guides_it(folders, tmp_path, monkeypatch):
+    """A U-Net of its own on the classic's own table: autoguidance through `load`."""
+    weak = tmp_path / "weak"
+    shutil.copytree(tmp_path / "other" / "unet", weak / "unet")
+    shutil.copytree(folders[0] / "scheduler", weak / "scheduler")
+    write_sums(weak)
+    monkeypatch.setitem(
+        MODELS, "still-life-weak", Shipped("still-life-weak", "W", str(weak), "epsilon", "still-life")
+    )
+    model, twin = load("still-life", device="cpu"), load("still-life-weak", device="cpu")
+    assert twin.schedule == model.schedule and twin.adapter.predicts is PREDICTIONS["epsilon"]
+    settings = {"num_inference_steps": 3, "num_images": 2}
+    guided = model.sample("red", guidance=AutoGuidance(2.0, twin), **settings)
+    plain = model.sample("red", guidance=ClassifierFree(1.0), **settings)
+    assert guided.nfe == 6 and (guided.latents - plain.latents).abs().max() > 1e-4
 
 
 def refused(message):

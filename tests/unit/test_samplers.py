@@ -483,11 +483,11 @@ class Noted:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_a_denoiser_is_told_the_moment(sampler, spacing):
-    """Step, number of steps, timestep and level of every question, Heun's second one included."""
+    """Step, number of steps, timestep and level of every question, and where a first one leads; Heun's second included."""
     noted, method = Noted(), SAMPLERS[sampler]
     steps = list(trajectory(noted, X, STILL_LIFE, 6, sampler, noise=step_noise(X.shape, 1), spacing=spacing))
     transitions = STILL_LIFE.transitions(6, spacing, previous=method.previous)
-    first = [Moment(k, 6, t.t, t.alpha_bar_t) for k, t in enumerate(transitions)]
+    first = [Moment(k, 6, t.t, t.alpha_bar_t, t.alpha_bar_s) for k, t in enumerate(transitions)]
     asked = [[m] for m in first]
     if method.evaluations == 2:
         for k, t in enumerate(transitions[:-1]):
