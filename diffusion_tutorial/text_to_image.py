@@ -98,6 +98,8 @@ class TextToImage:
     options: frozenset[str] = frozenset(OPTIONS)
     progress = False
     offloaded = None  # the diffusers pipeline whose hooks move the modules, where memory is short
+    # called before `sample` asks the network about a step, with the branches in the order of its rows
+    asking: Callable[[Moment, tuple[str, ...]], None] | None = None
     defaults: Mapping[str, object] = MappingProxyType(
         {"num_inference_steps": 20, "guidance_scale": 4.0, "sampler": "ddim"}
     )
@@ -398,6 +400,8 @@ class _Guided:
         branches = tuple(self.rule.needs(moment))
         if branches not in self.joined:
             self.joined[branches] = torch.cat([self.conditions[b] for b in branches])
+        if self.model.asking is not None:
+            self.model.asking(moment, branches)
         with torch.inference_mode():  # the network alone: a rule may take gradients of its own
             out = network(x_t.repeat(len(branches), 1, 1, 1), moment.t, self.joined[branches])
         out = out.clone()  # outside the mode, so that a reader may put it into autograd

@@ -307,7 +307,8 @@ _STYLE = """
   .dt-landscape form label.dt-by { display: none; }
   .dt-landscape table :is(th, td) { padding: 0.35rem 0.4rem; border-bottom: 1px solid var(--pst-color-border, #ddd); }
   .dt-landscape thead th { vertical-align: bottom; }
-  .dt-landscape:not(:has(.dt-every:checked)) table :is(th, td) { overflow-wrap: anywhere; min-width: 3.6rem; }
+  .dt-landscape:not(:has(.dt-every:checked)) table :is(th, td) { overflow-wrap: break-word; font-size: 0.76rem;
+    padding: 0.3rem 0.25rem; }
   .dt-landscape td[data-number] { text-align: right; font-variant-numeric: tabular-nums; }
   .dt-landscape:has(.dt-every:checked) .dt-scroll { overflow: auto; max-height: 80vh; }
   .dt-landscape:has(.dt-every:checked) table { width: max-content; }
@@ -325,8 +326,8 @@ _STYLE = """
     padding: 0.6rem 0.8rem; border: 1px solid var(--pst-color-border, #ddd); border-radius: 8px; }
   .dt-landscape table tbody :is(th, td) { border: 0; padding: 0; min-width: 0; overflow-wrap: anywhere; }
   .dt-landscape tbody th { grid-column: 1 / -1; font-size: 1.05em; }
-  .dt-landscape tbody td::before { content: attr(data-label); display: block; font-size: 0.82em; font-style: normal;
-    color: var(--pst-color-text-muted, #666); }
+  .dt-landscape tbody td::before { content: attr(data-label); display: inline-block; width: 100%; font-size: 0.82em;
+    font-style: normal; color: var(--pst-color-text-muted, #666); }
 }
 @media print { .dt-landscape :is(form, output, label.dt-check) { display: none; } }
 """

@@ -17,11 +17,13 @@ from .pictures import show_grid, to_pil
 from .style import DPI, SHOWN, in_language, svg
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, cards: bool = False) -> None:
     """Show a table of text. head: a name for each column. rows: a cell for each column, the first names the row.
 
-    `caption` is the table's name for readers who cannot see it, too; required. Words between backticks are set
-    as code. Raises ValueError for an empty caption, and for a row whose length is not that of `head`.
+    `caption` is the table's name for readers who cannot see it, too; required. Words between backticks are set as
+    code. cards: on a phone each row of the page's table is a card, whose cells begin with their column's name; for tables
+    of words, which nobody reads down a column. Raises ValueError for an empty caption, and for a row whose length is not
+    that of `head`.
     """
     from IPython.display import HTML, display
 
@@ -32,18 +34,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> N
             raise ValueError(
                 allowed("rows", f"a row with {len(row)} cells", f"{len(head)} cells, as in head")
             )
-    top = "".join(f'<th scope="col">{_marked(name)}</th>' for name in head)
+    # As cards its parts are boxes, and no table to those who hear it unless it says so.
+    role = (lambda name: f' role="{name}"') if cards else lambda _: ""
+    top = "".join(f'<th scope="col"{role("columnheader")}>{_marked(name)}</th>' for name in head)
+    labels = [f' data-label="{html.escape(name)}"' if cards else "" for name in head[1:]]
     body = "".join(
-        f'<tr><th scope="row">{_marked(first)}</th>'
-        + "".join(f"<td{_kept_whole(c)}>{_marked(c)}</td>" for c in rest)
+        f'<tr{role("row")}><th scope="row"{role("rowheader")}>{_marked(first)}</th>'
+        + "".join(
+            f"<td{_kept_whole(c)}{role('cell')}{label}>{_marked(c)}</td>"
+            for c, label in zip(rest, labels, strict=True)
+        )
         + "</tr>"
         for first, *rest in rows
     )
-    name = html.escape(words.shown(caption))
+    name, group = html.escape(words.shown(caption)), role("rowgroup")
+    classes = f"table dt-table{' dt-cards' if cards else ''}"
     display(
         HTML(
-            f'<div style="overflow-x:auto" role="region" aria-label="{name}" tabindex="0"><table class="table dt-table">'
-            f"<caption>{name}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+            f'<div style="overflow-x:auto" role="region" aria-label="{name}" tabindex="0">'
+            f'<table class="{classes}"{role("table")}><caption>{name}</caption>'
+            f"<thead{group}><tr{role('row')}>{top}</tr></thead><tbody{group}>{body}</tbody></table></div>"
         )
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .. import words
 from ..errors import allowed, check_choice, check_integer
@@ -53,6 +54,28 @@ def to_pil(images, scale: int = 1, resample: str = "lanczos") -> list[Image.Imag
     if scale == 1:
         return pictures
     return [p.resize((p.width * scale, p.height * scale), _RESAMPLE[resample]) for p in pictures]
+
+
+def lit(pictures: Tensor, maps: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1], or one (3, H, W), as bright as maps (B, h, w) say: full where a map is largest.
+
+    The maps are enlarged (bilinear), and each is divided by its largest value. Raises ValueError for maps below 0, maps
+    that are 0 everywhere, or a number of pictures that is neither one nor the maps'.
+    """
+    pictures = pictures[None] if pictures.ndim == 3 else pictures
+    if maps.ndim != 3 or len(pictures) not in (1, len(maps)):
+        raise ValueError(
+            allowed("maps", tuple(maps.shape), f"(B, h, w) for {len(pictures)} pictures, or for one of them")
+        )
+    largest = maps.amax((1, 2), keepdim=True)
+    if float(maps.min()) < 0 or float(largest.min()) <= 0:
+        raise ValueError(
+            allowed("maps", f"{float(maps.min()):g} to {float(maps.max()):g}", "0 and more, not all 0")
+        )
+    share = interpolate(
+        (maps / largest)[:, None], size=pictures.shape[2:], mode="bilinear", align_corners=False
+    )
+    return pictures * share
 
 
 def show_grid(

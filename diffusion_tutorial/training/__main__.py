@@ -19,8 +19,9 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffusion_tutorial.errors import allowed
 from diffusion_tutorial.results import commit, machine
 from diffusion_tutorial.still_life.classifier import NoisyClassifier
 from diffusion_tutorial.still_life.judge import Judge
@@ -71,6 +72,8 @@ class Run:
                 "init": "shipped" if self.init else "scratch",
                 "commit": self.commit,
             }
+            if "method" in self.config[name]:
+                record["method"] = self.config[name]["method"]
             with open(self.out / "stages.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
@@ -108,7 +111,7 @@ class Run:
         pictures, labels = self.pictures()
         latents = self._latents(pictures)
         set_seed(self.config["seed"])
-        tokenizer = denoiser.load_tokenizer(self.out / "tokenizer")
+        tokenizer = self._tokenizer()
         if self.init:
             unet = UNet2DConditionModel.from_pretrained(self.init / "unet", torch_dtype=torch.float32)
             text_encoder = CLIPTextModel.from_pretrained(
@@ -135,7 +138,7 @@ class Run:
         pictures, labels = self.pictures()
         latents = self._latents(pictures) * json.loads((self.out / "scaling_factor.json").read_text())
         set_seed(self.config["seed"])
-        tokenizer = denoiser.load_tokenizer(self.out / "tokenizer")
+        tokenizer = self._tokenizer()
         unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", torch_dtype=torch.float32)
         text_encoder.requires_grad_(False)
@@ -159,7 +162,24 @@ class Run:
         ).requires_grad_(False)
         flow_unet = UNet2DConditionModel.from_pretrained(place, torch_dtype=torch.float32)
         teacher = distil.Networks(flow_unet.requires_grad_(False), texts).eval().to(self.device)
-        tokens = denoiser.tokenizer_of(denoiser.load_tokenizer(self.out / "tokenizer"))
+        tokens = denoiser.tokenizer_of(self._tokenizer())
+        c = self.config["fast"]
+        if c["method"] == "reflow":
+            pairs = self._pairs(teacher, tokens)
+            loss_fn, n_items = distil.reflow_loss(pairs), len(pairs["x0"])
+        elif c["method"] == "consistency":
+            pictures, labels = self.pictures()
+            latents = self._latents(pictures) * json.loads((self.out / "scaling_factor.json").read_text())
+            loss_fn, n_items = distil.consistency_loss(latents, labels, teacher, tokens, c), len(labels)
+        else:
+            raise ValueError(allowed("fast.method", c["method"], "reflow, consistency"))
+        set_seed(self.config["seed"])
+        student = distil.build_student(flow_unet).requires_grad_(True)
+        self._fit("fast", distil.Networks(student, texts), loss_fn, n_items)
+        self._save(student, "unet-fast")
+
+    def _pairs(self, teacher: distil.Networks, tokens) -> dict:
+        """What the teacher draws for reflow, as far as it is not there yet."""
         c, lane = self.config["fast"], self.accelerator
         with lane.autocast():
             distil.make_pairs(self.out / "pairs", teacher, tokens, c, lane.process_index, lane.num_processes)
@@ -175,11 +195,7 @@ class Run:
                 lane.num_processes,
             )
         lane.wait_for_everyone()
-        set_seed(self.config["seed"])
-        pairs = distil.read_pairs(self.out / "pairs", c)
-        student = distil.build_student(flow_unet).requires_grad_(True)
-        self._fit("fast", distil.Networks(student, texts), distil.reflow_loss(pairs), len(pairs["x0"]))
-        self._save(student, "unet-fast")
+        return distil.read_pairs(self.out / "pairs", c)
 
     def judge(self) -> None:
         c = self.config["data"]
@@ -237,6 +253,14 @@ class Run:
         if self.accelerator.is_main_process:
             for write, folder in (made[name] for name in found):
                 write(self.out, self.out / folder)
+
+    def _tokenizer(self) -> CLIPTokenizer:
+        """The language's tokenizer. One process writes its files, or another would read them half written."""
+        folder = self.out / "tokenizer"
+        if self.accelerator.is_main_process:
+            denoiser.build_tokenizer(folder)
+        self.accelerator.wait_for_everyone()
+        return CLIPTokenizer.from_pretrained(folder)
 
     def scale(self, latents) -> float:
         """The factor that brings the latents to unit variance (Rombach et al. 2022, appendix G)."""

@@ -9,6 +9,10 @@ picture once, and the student learns to go there in a straight line.
    picture shows. At random a negative prompt seldom meets what it names, and a first student did not learn to heed it.
 3. `reflow_loss`: the student is shown where its *own* steps lead from that noise, and should point at that picture.
 
+`consistency_loss` is the second method in place of all three (Song et al. 2023, with the guided teacher as in Luo et al.
+2023): no pairs, but one guided step of the teacher from a noised picture; the student should promise the same picture
+before and after it. The config's `fast: method` chooses.
+
 All here is in the flow's own terms: x = (1 - sigma) x0 + sigma eps, the network says F = dx/dsigma = eps - x0.
 """
 
@@ -223,6 +227,10 @@ def reflow_loss(pairs: dict[str, Tensor]):
     def loss_fn(module: nn.Module, index: Tensor, rng: torch.Generator):
         batch = {name: part[index] for name, part in pairs.items()}
         n, late = len(index), 1 + int(torch.randint(3, (1,), generator=rng))
+        if n < 4:
+            raise ValueError(
+                f"batch is {n}; allowed: 4 or more, since a quarter takes part in a walk of four"
+            )
         plans = [(1, 0, n // 2), (2, 1, n - n // 2 - n // 4), (4, late, n // 4)]
         rows, sigma, first = [], [], 0
         for steps, taken, size in plans:
@@ -239,5 +247,36 @@ def reflow_loss(pairs: dict[str, Tensor]):
             "one": float(loss[: n // 2].detach().mean()),
             "late": float(loss[-(n // 4) :].detach().mean()),
         }
+
+    return loss_fn
+
+
+def consistency_loss(latents: Tensor, labels: Tensor, teacher: Networks, tokens, c: dict):
+    """The picture that the student promises before one guided step of the teacher, against the one after it (no gradient).
+
+    latents (2, N, 4, 16, 16), plain and mirrored, scaled. Levels are those of a walk of c["points"] steps; 15% of the
+    batch stand at the first, where a walk starts from noise alone.
+    """
+    sigmas = torch.tensor(levels(c["points"]))
+
+    def loss_fn(module: nn.Module, index: Tensor, rng: torch.Generator):
+        n = len(index)
+        mirror = (torch.rand(n, generator=rng) < 0.5).long()
+        x0 = latents[mirror, index].float()
+        draw = random.Random(int(torch.randint(2**31, (1,), generator=rng)))
+        texts = captions_for(labels[index], draw, c["drop"], c["sparse"])
+        other = captions_for(labels[index.flip(0)], draw, 0.0, 1.0)
+        negative = tokens([text if draw.random() < c["negatives"] else "" for text in other])
+        scale = torch.tensor([1.0 if draw.random() < c["plain"] else MOST ** draw.random() for _ in texts])
+        condition = (tokens(texts), scale, negative)
+        k = torch.randint(len(sigmas) - 1, (n,), generator=rng)
+        k[: int(0.15 * n)] = 0
+        sigma, to = sigmas[k], sigmas[k + 1]
+        x = _over(sigma) * torch.randn(x0.shape, generator=rng) + _over((1 - sigma) * (k > 0)) * x0
+        with torch.no_grad():
+            y = x + _over(to - sigma) * teacher.guided(x, sigma, *condition)
+            target = y - _over(to) * module(y, to, *condition)
+        loss = huber(x - _over(sigma) * module(x, sigma, *condition) - target)
+        return loss.mean(), {"first": float(loss[: int(0.15 * n)].detach().mean())}
 
     return loss_fn

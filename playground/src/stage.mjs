@@ -13,7 +13,7 @@ export function start(root) {
   const slider = root.querySelector("input[type=range]");
   const state = { at: about.first, set: 0, guess: null };
   const { words } = about;
-  let shown = 0; // the set whose pictures are on show
+  let shown = null; // the set whose pictures have come and are on show
   let timer = 0;
 
   slider.addEventListener("input", () => move({ at: slider.valueAsNumber }));
@@ -108,20 +108,22 @@ export function start(root) {
     one("mark").setAttribute("transform", `translate(${x.toFixed(1)} 0)`);
   }
 
-  /** The pictures of the state; those of another set when they have come, so that none stands under a wrong label. */
+  /** The pictures of the state; those of a set when they have come, so that none stands under a wrong label. */
   async function pictures() {
     const { set } = state;
     const views = all("view");
+    const first = views[0].querySelector("img");
+    const source = about.folder + about.sets[set].file;
     const busy = (is) => views[0].parentElement.setAttribute("aria-busy", String(is));
     busy(set !== shown);
     if (set !== shown) {
-      const sheet = new Image();
-      sheet.src = about.folder + about.sets[set].file;
+      // The page itself asks for the first set's sheet.
+      const sheet = first.getAttribute("src") === source ? first : Object.assign(new Image(), { src: source });
       const came = await sheet.decode().then(() => true, () => false);
       if (set !== state.set) return; // the reader has gone on to another
       busy(false);
       if (!came) {
-        one("says").textContent = words.missing;
+        one("says").textContent = one("spoken").textContent = words.missing;
         return;
       }
       shown = set;
@@ -129,7 +131,6 @@ export function start(root) {
     const row = about.sets[set].rows[state.at];
     views.forEach((view, k) => {
       const image = view.querySelector("img");
-      const source = about.folder + about.sets[set].file;
       if (image.getAttribute("src") !== source) image.setAttribute("src", source);
       const { left, top } = placed(about.sheet, k * about.stops.length + state.at);
       image.style.left = `${left}%`;

@@ -40,13 +40,14 @@ main {{ max-width: 46rem; margin: 0 auto; padding: 1rem; }}</style>
 
 
 class Faults:
-    """What the server does wrong: seconds between pieces of 32 kB, faults by the end of a path, and a policy that it
-    sends with every answer."""
+    """What the server does wrong: seconds between pieces of 32 kB, faults by the end of a path ("missing", "damaged",
+    "cut", or "held" until `go` is set), and a policy that it sends with every answer."""
 
     def __init__(self):
         self.pause, self.policy = 0.0, ""
         self.by_path: dict[str, str] = {}
         self.asked: list[str] = []
+        self.go = threading.Event()
 
 
 class FaultyHandler(Handler):
@@ -67,6 +68,8 @@ class FaultyHandler(Handler):
             return super().do_GET()
         if kind == "missing":
             return self.send_error(404)
+        if kind == "held":
+            self.faults.go.wait(60)
         data = bytearray(Path(self.translate_path(path)).read_bytes())
         if kind == "damaged":
             data[len(data) // 2] ^= 1

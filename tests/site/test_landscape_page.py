@@ -147,5 +147,14 @@ def test_a_list_sorts_the_cards(browser, rows):
     counted = [sizes[name] for name in names(page) if sizes[name]]
     assert counted == sorted(counted) and sizes[names(page)[-1]] is None
     page.get_by_label("Sort by").select_option("as listed")
-    assert names(page) == [row["name"] for row in rows]
+    listed = [row["name"] for row in rows]
+    assert names(page) == listed
+    page.get_by_label("Sort by").select_option("GB in bf16")
+    assert names(page) != listed
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("document.querySelector('select[name=by]').value === ''")
+    page.wait_for_function(
+        "(first) => document.querySelector('tbody th').textContent === first", arg=listed[0]
+    )
+    assert names(page) == listed
     page.close()

@@ -182,6 +182,20 @@ def test_a_table_is_named_marked_and_escaped(monkeypatch):
     assert 'aria-label="What each takes."' in page and 'tabindex="0"' in page
 
 
+def test_as_cards_each_cell_has_its_columns_name_and_the_table_says_that_it_is_one(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda value: shown.append(value.data))
+    rows = [("in blind pairs", "A & B", "yes"), ("for business", "C", "no")]
+    for cards in (False, True):
+        plots.table(("task", "model <name>", "use"), rows, "Which for what.", cards=cards)
+    plain, cards = shown
+    assert "data-label" not in plain and "role=" not in plain.replace('role="region"', "")
+    assert '<td class="n" role="cell" data-label="model &lt;name&gt;">A &amp; B</td>' in cards
+    assert cards.count('data-label="use"') == cards.count('role="rowheader"') == len(rows)
+    assert 'class="table dt-table dt-cards" role="table"' in cards and cards.count('role="rowgroup"') == 2
+    assert cards.count('role="columnheader"') == 3 and cards.count('role="row"') == 1 + len(rows)
+
+
 @pytest.mark.parametrize(
     ("rows", "caption", "message"),
     [([("a",)], "Named.", "rows is 'a row with 1 cells'.*2 cells"), ([], " ", "caption is ' '")],
@@ -221,3 +235,15 @@ def test_a_figure_of_lines_is_a_small_vector_with_text():
     assert ">0.990<" in bars
     page = plots.figure_bundle(draw(), "five lines")["text/html"]
     assert 'src="data:image/svg+xml;base64,' in page and f'width="{width}"' in page
+
+
+def test_lit_is_as_bright_as_the_map_says():
+    pictures = torch.full((3, 8, 8), 0.5)
+    maps = torch.tensor([[[0.2, 0.2], [0.2, 0.2]], [[0.4, 0.0], [0.4, 0.0]]])
+    found = plots.lit(pictures, maps)
+    assert found.shape == (2, 3, 8, 8) and (found[0] == 0.5).all()
+    assert (found[1, :, :, 0] == 0.5).all() and (found[1, :, :, -1] == 0).all()
+    with pytest.raises(ValueError, match="maps is .*allowed: 0 and more"):
+        plots.lit(pictures, torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match="maps is"):
+        plots.lit(pictures.expand(3, 3, 8, 8), maps)

@@ -340,7 +340,7 @@ def test_two_processes_train_together(tmp_path):
         "classifier",
         "classifier_clean",
     ):
-        config[stage]["schedule"].update(steps=2, batch=2, decay=1, save_every=2)
+        config[stage]["schedule"].update(steps=2, batch=4, decay=1, save_every=2)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
