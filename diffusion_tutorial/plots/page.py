@@ -37,7 +37,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, card
     # As cards its parts are boxes, and no table to those who hear it unless it says so.
     role = (lambda name: f' role="{name}"') if cards else lambda _: ""
     top = "".join(f'<th scope="col"{role("columnheader")}>{_marked(name)}</th>' for name in head)
-    labels = [f' data-label="{html.escape(name)}"' if cards else "" for name in head[1:]]
+    labels = [f' data-label="{html.escape(words.shown(name))}"' if cards else "" for name in head[1:]]
     body = "".join(
         f'<tr{role("row")}><th scope="row"{role("rowheader")}>{_marked(first)}</th>'
         + "".join(

@@ -35,7 +35,7 @@ def pattern(text: str) -> str:
     return NUMBER.sub(lambda _: f"{{{next(count)}}}", " ".join(text.split()))
 
 
-def say(text: str, **fields: object) -> str:
+def say(text: str, /, **fields: object) -> str:
     """A text in the reader's language, with its {fields} filled in."""
     asked = language()
     said = _words(asked).get(text, text) if asked else text
