@@ -34,7 +34,7 @@ def language() -> str:
     return _language
 
 
-def say(text: str, **fields: object) -> str:
+def say(text: str, /, **fields: object) -> str:
     """A text in the language that is spoken, with its {fields} filled in."""
     said = _now.get(text, text)
     return re.sub(r"\{(\w+)\}", lambda found: str(fields.get(found[1], found[0])), said)
