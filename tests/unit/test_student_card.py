@@ -56,3 +56,14 @@ def test_the_scale_acts_on_the_students_pictures(models):
     low, high = (experiment.acts(fast, judge, 60, 1, scale) for scale in (1.0, 6.0))
     assert high["adherence"].value > low["adherence"].value
     assert sum(e.value for e in high["entropy"].values()) < sum(e.value for e in low["entropy"].values())
+
+
+def test_the_weak_twins_card_is_that_of_the_stored_results():
+    found = read("guidance_continued")
+    folder = KNOWN["still-life-weak"].path
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for t in (301, 61):
+        e = found["measured"][f"errors, weak, {t}"]["best scale"]
+        assert f"| {t} | {e['value']:.2f} [{e['low']:.2f}, {e['high']:.2f}] |" in text
+    assert (folder / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size < 3e6
+    assert "-dirty" not in found["commit"]
