@@ -13,6 +13,8 @@ FORCE ?=
 TRAIN_ARGS ?=
 SALT ?=
 COURSE ?= course
+# A folder's name for the shell, whatever signs it has; a tilde is for the program.
+COURSE_WORD = '$(subst ','\'',$(value COURSE))'
 PYTEST_ARGS ?=
 
 PY := .venv/bin/python
@@ -24,8 +26,9 @@ SITE := _build/html
 # One thread a worker: two workers on two cores must not fight over them.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n $(JOBS) --dist loadfile \
 	--nbval --nbval-current-env tests $(wildcard notebooks)
+ZH := _build/zh
 
-.PHONY: help env book site model notebooks lab train assignments bench test test-all clean
+.PHONY: help env book site model notebooks translations release lab train assignments bench test test-all clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -37,20 +40,33 @@ book: site ## build the site and serve it (PORT=8000)
 
 model: $(MODEL) ## export Still Life and its family for the browser, into playground/build
 
-site: $(ENV) $(WEB) $(MODEL) ## build the site into _build/html from the stored outputs
+site: $(ENV) $(WEB) $(MODEL) ## build the site into _build/html from the stored outputs, and the Chinese one into its zh/
 	.venv/bin/jupyter-book build . --warningiserror --keep-going
+	$(PY) scripts/translations.py site
+	.venv/bin/jupyter-book build _build/zh-source --path-output $(ZH) --warningiserror --keep-going
+	rm -rf $(SITE)/zh && cp -r $(ZH)/_build/html $(SITE)/zh
 
 notebooks: $(ENV) ## run the chapters whose cells changed and store their outputs (FORCE=1: all, ONLY=name: one)
 	$(PY) scripts/notebooks.py $(if $(FORCE),--force) $(ONLY)
 
-lab: $(ENV) ## open the chapters in JupyterLab
-	$(PY) -m jupyterlab --notebook-dir=notebooks
+translations: $(ENV) ## take messages out of the sources, make the Chinese pages and notebooks (RUN=1: run what is all translated)
+	$(PY) scripts/translations.py
+	$(PY) scripts/translations.py --check
+	$(PY) scripts/notebooks.py --language zh_CN $(if $(RUN),--run) $(ONLY)
+
+release: $(ENV) ## what must hold before a release: nothing stale or untranslated, catalogues right, every Chinese notebook run
+	$(PY) scripts/translations.py --check --complete
+
+lab: $(ENV) ## open the chapters in JupyterLab, or a course (COURSE=folder)
+	$(PY) scripts/lab.py --course $(if $(filter file,$(origin COURSE)),'',$(COURSE_WORD))
 
 train: $(ENV) ## train Still Life anew (TRAIN_ARGS="--help" shows the stages)
 	$(PY) -m accelerate.commands.launch -m diffusion_tutorial.training $(TRAIN_ARGS)
 
+# The salt goes through the environment: it may hold any sign that a shell would read.
+assignments: export ASSIGNMENTS_SALT = $(value SALT)
 assignments: $(ENV) ## make the graded assignments for a class in course/ (SALT=any text, COURSE=folder)
-	$(PY) scripts/assignments.py make --salt "$(SALT)" --course "$(COURSE)"
+	$(PY) scripts/assignments.py make --course $(COURSE_WORD)
 
 bench: site ## measure speed and memory, of the package, of the playground and of the pages, and print the tables
 	$(PY) scripts/chromium.py --ensure
@@ -61,7 +77,7 @@ bench: site ## measure speed and memory, of the package, of the playground and o
 test: $(ENV) $(WEB) $(MODEL) ## every test of the gate: lint, unit, parity, notebooks, site in Chromium
 	$(PY) scripts/chromium.py --ensure
 	$(PY) -m ruff check .
-	$(PYTEST) -m "not slow and not gpu and not hub" $(PYTEST_ARGS)
+	$(PYTEST) --ignore=notebooks/zh -m "not slow and not gpu and not hub" $(PYTEST_ARGS)
 
 test-all: $(ENV) $(WEB) $(MODEL) ## the long tests too
 	$(PY) scripts/chromium.py --ensure

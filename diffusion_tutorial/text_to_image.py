@@ -100,6 +100,8 @@ class TextToImage:
     progress = False
     asks_others = True  # whether rules may ask further denoisers, as autoguidance does its weak one
     offloaded = None  # the diffusers pipeline whose hooks move the modules, where memory is short
+    # called before `sample` asks the network about a step, with the branches in the order of its rows
+    asking: Callable[[Moment, tuple[str, ...]], None] | None = None
     defaults: Mapping[str, object] = MappingProxyType(
         {"num_inference_steps": 20, "guidance_scale": 4.0, "sampler": "ddim"}
     )
@@ -422,6 +424,8 @@ class _Guided:
                 continue
             if branches not in self.joined:
                 self.joined[branches] = torch.cat([self.conditions[b] for b in branches])
+            if denoiser is self.model and self.model.asking is not None:
+                self.model.asking(moment, branches)
             network = getattr(getattr(denoiser, "adapter", denoiser) if what == "x0" else denoiser, what)
             with torch.inference_mode():  # the network alone: a rule may take gradients of its own
                 out = network(x_t.repeat(len(branches), 1, 1, 1), moment.t, self.joined[branches])

@@ -2,11 +2,15 @@
 
     python scripts/notebooks.py [--force] [name ...]
     python scripts/notebooks.py --check          change nothing; exit 1 if a notebook is out of date
+    python scripts/notebooks.py --language zh_CN [--run] [name ...]   notebooks/zh/ from book/zh/, which is made first
 
 A chapter is a file of book/ that names a kernel in its header. Its Markdown goes through `published`, which makes of
 roles, labels and directives what every reader of notebooks shows. A notebook runs if a code cell changed; otherwise its
 outputs stay as they are. Before its first code cell a notebook gets one that installs the package where
 it is missing, as on Colab; its address is the repository's, so no source holds it.
+
+A notebook in another language has the same cells but for the strings that readers see, so what its cells drew in English
+stands in it until it is run itself (`--run`); the cell that installs also says the language, to the package.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from nbformat import NotebookNode
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from address import Address
 from published import Book, Unpublishable, publish
+from translated import site
+from translated.words import say, speak
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK, NOTEBOOKS = ROOT / "book", ROOT / "notebooks"
@@ -36,18 +42,32 @@ TIMEOUT = 600
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
 
 INSTALL = """\
-# For Colab: get the book's package, and leave Colab's own torch alone. Where the package is there, nothing happens.
-from importlib.util import find_spec
+# {says}
+{language}from importlib.util import find_spec
 
 if find_spec("diffusion_tutorial") is None:
     %pip install --quiet "diffusion-tutorial @ git+{repository}@{branch}"
 """
+SPEAKS = """\
+import os
+
+os.environ["DIFFUSION_TUTORIAL_LANGUAGE"] = "{language}"
+"""
 
 
-def install_cell() -> NotebookNode:
-    """The cell that makes a notebook run where only Jupyter and torch are; the site does not show it."""
+def install_cell(language: str = "") -> NotebookNode:
+    """The cell that makes a notebook run where only Jupyter and torch are, and says its language to the package; the
+    site does not show it."""
     address = Address.read()
-    source = INSTALL.format(repository=address.repository, branch=address.branch).rstrip()
+    source = INSTALL.format(
+        says=say(
+            "For Colab: get the book's package, and leave Colab's own torch alone. Where the package is there, "
+            "nothing happens."
+        ),
+        language=SPEAKS.format(language=language) if language else "",
+        repository=address.repository,
+        branch=address.branch,
+    ).rstrip()
     return nbformat.v4.new_code_cell(source, metadata={"tags": ["remove-cell"]})
 
 
@@ -61,6 +81,7 @@ def read_source(path: Path) -> NotebookNode:
     """A chapter's source as a notebook without outputs, with the cell that installs; cell names follow from the
     cells' text."""
     notebook = jupytext.read(path)
+    language = notebook.metadata.get("language", "")
     notebook.metadata = NotebookNode(
         {key: notebook.metadata[key] for key in ("kernelspec", "jupytext") if key in notebook.metadata}
     )
@@ -69,7 +90,7 @@ def read_source(path: Path) -> NotebookNode:
     first = next(
         (i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells)
     )
-    notebook.cells.insert(first, install_cell())
+    notebook.cells.insert(first, install_cell(language))
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
@@ -135,11 +156,63 @@ def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
     return notebook
 
 
+def translated(name: str, language: str, book: Book, must: bool) -> bool:
+    """Make notebooks/LANGUAGE/NAME.ipynb; True if it was written. must: run it where its outputs are not its own."""
+    folder = NOTEBOOKS / site.SPOKEN[language]
+    target, source = folder / f"{name}.ipynb", BOOK / site.SPOKEN[language] / f"{name}.md"
+    stored = nbformat.read(target, as_version=4) if target.exists() else None
+    notebook, changed = update(read_source(source), stored)
+    foreign = stored is None or stored.metadata.get(site.ENGLISH_OUTPUTS, False)
+    english = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook = as_published(notebook, name, book)
+    if must and (changed or foreign):
+        print(f"{target.relative_to(ROOT)}: running …", flush=True)
+        os.environ["DIFFUSION_TUTORIAL_LANGUAGE"] = language
+        start = time.perf_counter()
+        run(notebook, folder)
+        print(f"{target.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s")
+    elif changed or foreign:
+        notebook = site.taken_over(notebook, english)
+        notebook.metadata[site.ENGLISH_OUTPUTS] = True
+    nbformat.validate(notebook)
+    text = nbformat.writes(notebook) + "\n"
+    if target.exists() and target.read_text(encoding="utf-8") == text:
+        return False
+    folder.mkdir(exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return True
+
+
+def in_language(language: str, names: list[str], must: bool) -> int:
+    """Make the notebooks of another language; the number of those that could not be made."""
+    speak(language)
+    left = site.write_pages(ROOT, language)
+    book, failed = Book.read(ROOT, site.SPOKEN[language]), 0
+    for name in names:
+        run_it = must and not left[name]
+        if must and left[name]:
+            print(f"{name}: {left[name]} messages are not translated; it is not run")
+        try:
+            written = translated(name, language, book, run_it)
+        except (Unpublishable, CellExecutionError, ValueError) as error:
+            failed += 1
+            print(f"{name} in {language} is left as it was. {error}", file=sys.stderr)
+        else:
+            print(f"notebooks/{site.SPOKEN[language]}/{name}.ipynb: {'written' if written else 'up to date'}")
+    return failed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="chapters to look at; all if none is named")
     parser.add_argument("--force", action="store_true", help="run them even if no cell changed")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if one is out of date")
+    parser.add_argument(
+        "--language", choices=list(site.SPOKEN), help="make the notebooks of another language"
+    )
+    parser.add_argument(
+        "--run", action="store_true", help="run those of another language that are all translated"
+    )
     options = parser.parse_args()
     sources = {path.stem: path for path in chapters()}
     if unknown := set(options.names) - set(sources):
@@ -147,6 +220,8 @@ def main() -> int:
         parser.error(f"no chapter named {', '.join(sorted(unknown))}; there are: {known}")
     NOTEBOOKS.mkdir(exist_ok=True)
     os.environ["DIFFUSION_TUTORIAL_STATIC"] = "1"  # for the kernels: store a widget as its picture
+    if options.language:
+        return 1 if in_language(options.language, options.names or list(sources), options.run) else 0
     try:
         book = Book.read(ROOT)
     except Unpublishable as error:

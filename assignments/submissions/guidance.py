@@ -1,6 +1,6 @@
 """Answers to the assignment "guidance" that teach the grader what it must catch, and what it must let pass."""
 
-from assignments import Submission
+from classroom.source import Submission
 
 SUBMISSIONS = {
     "three-of-four-channels": Submission(
@@ -28,7 +28,7 @@ def guided(model, x, t, text, null, scale):
         loses={"guided-null": 1, "guided-everywhere": 3},
     ),
     "off-by-one": Submission(
-        "w is taken for s, and the sum starts from the conditional prediction",
+        "the other convention is taken for s, and the sum starts from the conditional prediction",
         cells={
             "mix": """
 def mix(eps_uncond, eps_cond, value, convention):
@@ -111,19 +111,23 @@ def implied_gradient(eps_uncond, eps_cond, alpha_bar):
         cells={
             "tilted": """
 def tilted(scale):
-    log = two.conditional(1).log_prob(grid[:, None]) + scale * two.class_log_posterior(grid[:, None])[:, 1]
+    log = two.conditional({{ side }}).log_prob(grid[:, None])
+    log = log + scale * two.class_log_posterior(grid[:, None])[:, {{ side }}]
     return torch.softmax(log, 0) / (grid[1] - grid[0])
 """,
-            "statements": "statements = {'a': True, 'b': True, 'c': True, 'd': True, 'e': True}",
+            "statements": "statements = {'a': {{ a.answer }}, 'b': {{ b.answer }}, "
+            "'c': {{ c.answer }}, 'd': not {{ d.answer }}, "
+            "'e': not {{ e.answer }}}",
         },
-        loses={"tilted-density": 2, "gap-measured": 2, "statements-judged": 2},
+        loses={"tilted-density": 2, "statements-judged": 2},
     ),
     "right-by-weights": Submission(
         "right, as a weighted sum, and with the halves in the other order",
         cells={
             "mix": """
 def mix(eps_uncond, eps_cond, value, convention):
-    weights = {"s": (1 - value, value), "w": (-value, 1 + value)}
+    w = (value - ({{ other.uncond }})) / ({{ other.cond }} - ({{ other.uncond }}))
+    weights = {"s": (1 - value, value), "{{ other.name }}": (1 - w, w)}
     if convention not in weights:
         raise ValueError(f"unknown convention: {convention}")
     a, b = weights[convention]
@@ -150,13 +154,117 @@ def classifier_guided(eps, x, log_prob, alpha_bar, scale):
 """,
             "tilted": """
 def tilted(scale):
-    p = two.log_prob(grid[:, None]).exp() * two.class_posterior(grid[:, None])[:, 1] ** scale
+    p = two.log_prob(grid[:, None]).exp() * two.class_posterior(grid[:, None])[:, {{ side }}] ** scale
     return p / (p.sum() * (grid[1] - grid[0]))
 """,
             "gap": """
 density = tilted(SCALE)
 gap = float(guided_samples(SCALE).mean()) - float((grid * density).sum() / density.sum())
 """,
+        },
+    ),
+}
+
+MIX = """
+def mix(eps_uncond, eps_cond, value, convention):
+    if convention not in ("s", "{{ other.name }}"):
+        raise ValueError(f"convention is {convention!r}")
+    s = value if convention == "s" else (value - ({{ other.uncond }})) / ({{ other.cond }} - ({{ other.uncond }}))
+    return WHAT
+"""
+
+SUBMISSIONS |= {
+    "scale-squared": Submission(
+        "the square of the scale",
+        {"mix": MIX.replace("WHAT", "eps_uncond + s**2 * (eps_cond - eps_uncond)")},
+        {"mix-s": 1, "mix-w": 2},
+    ),
+    "scale-as-a-switch": Submission(
+        "any scale but 0 is the conditional prediction",
+        {"mix": MIX.replace("WHAT", "eps_cond if s else eps_uncond")},
+        {"mix-s": 1, "mix-w": 2},
+    ),
+    "gap-without-sign": Submission(
+        "the size of the difference, or its negative where it has a sign already",
+        {
+            "gap": """
+gap = -(guided_samples(SCALE).mean() - (grid * tilted(SCALE)).sum() * (grid[1] - grid[0])).item()
+"""
+        },
+        {"gap-measured": 2},
+    ),
+    "helpers-redefined": Submission(
+        "the scale of the measurement is set to 0, and the grid to one point",
+        {
+            "gap": """
+SCALE = 0
+grid = torch.zeros(1)
+guided_samples = lambda scale: torch.zeros(1)
+gap = 0.0
+"""
+        },
+        {"gap-measured": 2},
+    ),
+    "value-not-named": Submission(
+        "an error that does not name what was given",
+        {
+            "mix": MIX.replace("WHAT", "eps_uncond + s * (eps_cond - eps_uncond)").replace(
+                'f"convention is {convention!r}"', '"unknown convention"'
+            )
+        },
+        {"mix-refuses": 1},
+    ),
+    "right-in-float32": Submission(
+        "right, with roots of float32 tensors",
+        {
+            "classifier-guided": """
+def classifier_guided(eps, x, log_prob, alpha_bar, scale):
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(log_prob(leaf).sum(), leaf)
+    return (eps - torch.sqrt(torch.tensor(1 - alpha_bar)) * scale * gradient).float()
+""",
+            "implied": """
+def implied_gradient(eps_uncond, eps_cond, alpha_bar):
+    return (eps_uncond - eps_cond) / torch.sqrt(torch.tensor(1 - alpha_bar))
+""",
+        },
+    ),
+    "right-in-numpy": Submission(
+        "right, a density in numpy",
+        {
+            "tilted": """
+import numpy as np
+
+def tilted(scale):
+    p = two.log_prob(grid[:, None]).exp().numpy() * two.class_posterior(grid[:, None])[:, {{ side }}].numpy() ** scale
+    return p / p.sum() / (16 / 4000)
+""",
+            "gap": """
+p = tilted(SCALE) * (16 / 4000)
+gap = guided_samples(SCALE).numpy().mean() - (p * grid.numpy()).sum()
+""",
+        },
+    ),
+    "right-with-own-names": Submission(
+        "right, with variables of the student's own that tests use too",
+        {
+            "gap": """
+x, eps, u, c, text, null, wanted, got, near, p, r = (0,) * 11
+gap = (guided_samples(SCALE).mean() - (grid * tilted(SCALE)).sum() * (grid[1] - grid[0])).item()
+"""
+        },
+    ),
+    "right-by-the-package": Submission(
+        "right, by the package's own rule, which students may read",
+        {
+            "guided": """
+from diffusion_tutorial import classifier_free
+
+def guided(model, x, t, text, null, scale):
+    uncond, cond = model(torch.cat([x, x]), t, torch.cat([null.expand_as(text), text])).chunk(2)
+    return classifier_free(uncond, cond, scale)
+"""
         },
     ),
 }

@@ -19,17 +19,22 @@ from html import escape
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from words import say
 
 logger = logging.getLogger(__name__)
 KINDS = ("teaching", "plumbing", "check")
 DRAWING = {"plots", "animate", "figures", "display", "table", "show", "curves", "page", "fields", "pictures"}
 SHARE = 0.5  # of a cell's lines that draw, or that check and print, above which it is plumbing or a check
 LONGEST = 110  # characters of a line of output that a fold's line can hold
-SWITCH = (
-    '<fieldset class="dt-switch pst-js-only"><legend>Show</legend>'
-    '<label><input type="radio" name="code" value="" checked>reading</label>'
-    '<label><input type="radio" name="code" value="all">with all code</label></fieldset>'
-)
+
+
+def switch() -> str:
+    """What opens the folds of all cells."""
+    return (
+        f'<fieldset class="dt-switch pst-js-only"><legend>{say("Show")}</legend>'
+        f'<label><input type="radio" name="code" value="" checked>{say("reading")}</label>'
+        f'<label><input type="radio" name="code" value="all">{say("with all code")}</label></fieldset>'
+    )
 
 
 def parsed(source: str) -> ast.Module | None:
@@ -107,7 +112,7 @@ def comment(source: str) -> str:
         if not match:
             break
         found.append(match[1].strip())
-    return " ".join(found).strip().rstrip(".")
+    return " ".join(found).strip().rstrip(".。")
 
 
 def says(source: str, outputs: list[nodes.Node]) -> str:
@@ -117,17 +122,17 @@ def says(source: str, outputs: list[nodes.Node]) -> str:
         return words
     tree = parsed(source)
     if tree and all(isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in tree.body):
-        return "Imports"
+        return say("Imports")
     if "widget" in source:
-        return "Makes the controls"
+        return say("Makes the controls")
     drawn = " ".join(node.astext() for output in outputs for node in output.findall(nodes.raw))
     if "dt-animation" in drawn:
-        return "Draws the moving picture"
+        return say("Draws the moving picture")
     if "<table" in drawn and "<img" not in drawn:
-        return "Makes the table"
-    return (
-        "Draws the figure" if "<img" in drawn or "<svg" in drawn or "plots." in source else "Shows the result"
-    )
+        return say("Makes the table")
+    if "<img" in drawn or "<svg" in drawn or "plots." in source:
+        return say("Draws the figure")
+    return say("Shows the result")
 
 
 def condition(source: str) -> str:
@@ -166,18 +171,21 @@ def fold(cell: nodes.container) -> None:
     if which == "teaching":
         return
     if which == "plumbing":
-        start = opening("dt-plumbing", f'{escape(says(source, outputs))} <span class="dt-what">code</span>')
+        start = opening(
+            "dt-plumbing", f'{escape(says(source, outputs))} <span class="dt-what">{say("code")}</span>'
+        )
         cell.children = [start, *sources, closing(), *outputs]
     else:
         lines = printed(outputs)
         if len(lines) == 1 and len(lines[0]) <= LONGEST:
             words, inside, after = escape(lines[0]), outputs, []
         elif lines:
-            words, inside, after = escape(comment(source) or "what is printed below"), [], outputs
+            words, inside, after = escape(comment(source) or say("what is printed below")), [], outputs
         else:
             words = escape(comment(source)) or f"<code>{escape(condition(source))}</code>"
             inside, after = outputs, []
-        start = opening("dt-check", f'<b>✓ checked:</b> {words} <span class="dt-what">code</span>')
+        done, what = say("✓ checked:"), say("code")
+        start = opening("dt-check", f'<b>{done}</b> {words} <span class="dt-what">{what}</span>')
         cell.children = [start, *sources, *inside, closing(), *after]
     for child in cell.children:
         child.parent = cell
@@ -189,7 +197,7 @@ def fold_cells(app: Sphinx, doctree: nodes.document) -> None:
         fold(cell)
     title = next(doctree.findall(nodes.title), None)
     if cells and title is not None:
-        title.parent.insert(title.parent.index(title) + 1, nodes.raw("", SWITCH, format="html"))
+        title.parent.insert(title.parent.index(title) + 1, nodes.raw("", switch(), format="html"))
 
 
 def setup(app: Sphinx) -> dict:

@@ -17,6 +17,7 @@ import pictures
 import styles
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from words import SPOKEN, language, say
 
 logger = logging.getLogger(__name__)
 # Scripts of Sphinx, the theme and Jupyter Book's extensions whose work the pages do without them or in site.mjs:
@@ -77,7 +78,9 @@ def plain_code(html: str) -> str:
     They are most of the spans, weigh kilobytes in a long chapter, and their colour tells nothing: words, numbers, strings
     and comments keep theirs.
     """
-    return re.sub(r'<span class="(?:n|o|p|si|w)">([^<]*)</span>|<span></span>', lambda found: found[1] or "", html)
+    return re.sub(
+        r'<span class="(?:n|o|p|si|w)">([^<]*)</span>|<span></span>', lambda found: found[1] or "", html
+    )
 
 
 def plain_signatures(html: str) -> str:
@@ -140,14 +143,15 @@ def named_symbol(found: re.Match) -> str:
 def named(html: str) -> str:
     """Names and roles that speech and eyes agree on: the theme's frame, empty heads of tables, the bibliography."""
     html = html.replace(
-        '<div id="pst-primary-sidebar" ', '<div id="pst-primary-sidebar" role="navigation" aria-label="Book" '
+        '<div id="pst-primary-sidebar" ',
+        f'<div id="pst-primary-sidebar" role="navigation" aria-label="{say("Book")}" ',
     )
     html = re.sub(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"', r"\1", html)
     html = re.sub(r'<th class="head[^"]*">\s*(?:<p>\s*</p>)?\s*</th>', "<td></td>", html)
     html = _SYMBOL_HEAD.sub(named_symbol, html)
     html = html.replace(
         '<summary><span class="toctree-toggle"',
-        '<summary aria-label="Further pages of this chapter"><span class="toctree-toggle"',
+        f'<summary aria-label="{say("Further pages of this chapter")}"><span class="toctree-toggle"',
     )
     return html.replace(' role="doc-biblioentry"', "").replace(' role="doc-backlink"', "")
 
@@ -155,6 +159,10 @@ def named(html: str) -> str:
 def touched(html: str, page: Path, out: Path, kept: Path) -> str:
     """A page's HTML as readers get it; `page` is its file in the folder `out`."""
     way = "../" * len(page.relative_to(out).parent.parts)
+    if language():
+        html = re.sub(
+            r"<html([^>]*?) lang=\"[^\"]*\"", rf'<html\1 lang="{language().replace("_", "-")}"', html
+        )
     html = icons.drawn(named(deeper.folded(headings_first(plain_code(plain_signatures(html))))))
     html = pictures.to_files(html, f"{way}_images/", out / "_images", kept / "pictures")
     return with_heights(pictures.sized(html, page))
@@ -180,7 +188,9 @@ def wrap(app: Sphinx) -> None:
 
 def pages_of(out: Path) -> list[Path]:
     return sorted(
-        p for p in out.rglob("*.html") if not {"_static", "_sources"} & set(p.relative_to(out).parts)
+        p
+        for p in out.rglob("*.html")
+        if not {"_static", "_sources", *SPOKEN.values()} & set(p.relative_to(out).parts)
     )
 
 

@@ -23,6 +23,8 @@ from published.blocks import breaks_lines
 
 logger = logging.getLogger(__name__)
 KEPT = "formulas.json"
+JOINER = "&#8288;"  # a browser may break a line on either side of a formula, unless this stands there
+_CLOSING = re.compile(r"[.,:;!?)\]’”%，。：；！？、）》」-]")
 _ANNOTATION = re.compile(r"<annotation encoding=\"application/x-tex\">.*?</annotation>", re.S)
 
 
@@ -90,9 +92,15 @@ def gather(app: Sphinx, env) -> None:
     app.formulas.learn([source(n) for page in pages for n in page.findall(lambda n: isinstance(n, kinds))])
 
 
+def holds(node: nodes.math) -> bool:
+    """Whether a sign that must not begin a line comes right after the formula."""
+    after = node.parent[node.parent.index(node) + 1 :]
+    return bool(after) and isinstance(after[0], nodes.Text) and bool(_CLOSING.match(after[0].astext()))
+
+
 def visit_inline(self, node: nodes.math) -> None:
     self.body.append(self.starttag(node, "span", "", CLASS="math"))
-    self.body.append(f"{self.builder.app.formulas.html(node)}</span>")
+    self.body.append(f"{self.builder.app.formulas.html(node)}</span>{JOINER if holds(node) else ''}")
     raise nodes.SkipNode
 
 

@@ -3,7 +3,8 @@
 A notebook keeps its pictures in itself, as base64; a page that did so would be read only once all of them have come.
 PNG becomes WebP: without loss where that is small, so that letters in plots stay sharp, else at quality 90. Moving
 pictures keep their bytes. A figure of lines, an SVG drawn on white, becomes two files without a ground, one for light and
-one for dark pages: an <img> would follow the system, and readers may choose the other.
+one for dark pages: an <img> would follow the system, and readers may choose the other. A plot of so many marks that it is
+stored as pixels gets a class, by which the style sheet turns it over on a dark page; pictures of samples stay as they are.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ DARK = {
     "#009e73": "#34c497", "#cc79a7": "#e29cc2", "#e69f00": "#f0b429", "#56b4e9": "#93d0f7", "#767676": "#a9a9a9",
     "#555555": "#b5b5b5",
 }  # fmt: skip
+_PIXELS = re.compile(r'<img class="dark-light" src="data:image/(?:png|webp);base64,([A-Za-z0-9+/=\s]+)"')
+NEAR_WHITE, PLOT = 248, 0.5  # of 255; the least share of such pixels in a plot (a sheet of samples has at most 0.4)
 _VECTOR = re.compile(r'<img class="dark-light" src="data:image/svg\+xml;base64,([A-Za-z0-9+/=\s]+)"([^>]*)>')
 
 
@@ -90,9 +93,27 @@ def both_modes(html: str) -> str:
     return _VECTOR.sub(two, html)
 
 
+def mostly_white(data: bytes) -> bool:
+    """Whether a picture, or the first of a moving one, is a plot on white ground and not a sheet of samples."""
+    lightest = Image.open(io.BytesIO(data)).convert("RGB").convert("L").histogram()[NEAR_WHITE:]
+    width, height = Image.open(io.BytesIO(data)).size
+    return sum(lightest) > PLOT * width * height
+
+
+def marked(html: str) -> str:
+    """Plots of pixels with the class dt-pixels."""
+
+    def mark(found: re.Match) -> str:
+        if not mostly_white(base64.b64decode(found[1])):
+            return found[0]
+        return found[0].replace('class="dark-light"', 'class="dark-light dt-pixels"', 1)
+
+    return _PIXELS.sub(mark, html)
+
+
 def to_files(html: str, way: str, images: Path, kept: Path) -> str:
     """Base64 pictures of a page as files of the folder `images`; `way` leads there from the page."""
-    html = both_modes(html)
+    html = marked(both_modes(html))
     return _DATA.sub(lambda found: f"{way}{store(found[1], found[2], images, kept)}", html)
 
 

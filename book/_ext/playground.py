@@ -20,6 +20,9 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from translated.values import translated
+from translated.words import exchanged
+from words import known, language, say
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE, MODEL = ROOT / "playground" / "src", ROOT / "playground" / "build"
@@ -47,11 +50,24 @@ class Playground(SphinxDirective):
 
 def stills() -> dict:
     """The pictures and words of each preset, as scripts/playground_stills.py wrote them."""
-    return json.loads((STILLS / "stills.json").read_text(encoding="utf-8"))
+    return translated(json.loads((STILLS / "stills.json").read_text(encoding="utf-8")), known())
 
 
 CLASSIC = "still-life"
-NAMES = {CLASSIC: "the classic", "still-life-flow": "the flow", "still-life-fast": "the student"}
+
+
+def names() -> dict[str, str]:
+    """What a reader calls the models."""
+    return {
+        CLASSIC: say("the classic"),
+        "still-life-flow": say("the flow"),
+        "still-life-fast": say("the student"),
+    }
+
+
+def shared(static: str) -> str:
+    """The way to what both languages share, the models: it lies in the English site."""
+    return static.replace("_static", "../_static", 1) if language() else static
 
 
 def model(models: Sequence[str] = (CLASSIC,)) -> tuple[str, dict[str, float]] | None:
@@ -75,10 +91,10 @@ def attributes(found: tuple[str, dict[str, float]] | None, static: str) -> str:
     if found is None:
         return ""
     manifest, sizes = found
-    told = f' manifest="{static}/model/{manifest}" megabytes="{sum(sizes.values()):.1f}"'
+    told = f' manifest="{shared(static)}/model/{manifest}" megabytes="{sum(sizes.values()):.1f}"'
     if list(sizes) == [CLASSIC]:
         return told
-    each = ", ".join(f"{NAMES[model]} {size:.1f} MB" for model, size in sizes.items())
+    each = say(", ").join(f"{names()[model]} {size:.1f} MB" for model, size in sizes.items())
     return f'{told} models="{" ".join(sizes)}" sizes="{each}"'
 
 
@@ -136,7 +152,9 @@ def stage(app: Sphinx, config) -> None:
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree(SOURCE, staged / FOLDER)
     shutil.copytree(STILLS, staged / FOLDER / "stills", ignore=shutil.ignore_patterns("*.json"))
-    if (MODEL / "manifest.json").is_file():
+    for path in (staged / FOLDER).glob("*.mjs") if language() else ():
+        path.write_text(exchanged(path.read_text(encoding="utf-8"), known()), encoding="utf-8")
+    if (MODEL / "manifest.json").is_file() and not language():
         shutil.copytree(MODEL, staged / FOLDER / "model")
     config.html_static_path.append(str(staged))
 

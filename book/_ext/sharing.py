@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from words import folder, language
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -24,7 +25,7 @@ LENGTH = 200
 
 def configure(app: Sphinx, config) -> None:
     here = Address.read(Path(app.confdir) / "_config.yml")
-    config.html_baseurl = here.site
+    config.html_baseurl = f"{here.site}{folder()}"
     config.myst_url_schemes = {
         "http": None,
         "https": None,
@@ -42,6 +43,8 @@ def resolve_substitutions(app: Sphinx, docname: str, source: list[str]) -> None:
     values = {"repository": here.repository, "repository_quoted": quote(here.repository, safe="")}
     for name, value in (values | {"folder": here.name, "site": here.site}).items():
         source[0] = source[0].replace(f"{{{{ {name} }}}}", value)
+    if folder():  # launch links open the notebooks of the language
+        source[0] = re.sub(r"\]\((binder|colab):notebooks/", rf"](\1:notebooks/{folder()}", source[0])
 
 
 def name_terms(app: Sphinx, doctree: nodes.document) -> None:
@@ -97,7 +100,9 @@ def from_the_top(app: Sphinx, pagename: str, templatename: str, context: dict, d
 
 def mend(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """What speech needs: cells in Chinese say so, and what holds no list items is not called a list."""
-    body = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', context.get("body", ""))
+    body = context.get("body", "")
+    if not language():
+        body = re.sub(r"<td>(?=<p>[\u4e00-\u9fff])", '<td lang="zh-Hans">', body)
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     # A hidden cell's own words name its button; the label over them would say something else.
     context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")

@@ -17,10 +17,10 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from vendored import ask, package
+from words import language, say
 
 FOLDER = "pagefind"
 HEADINGS = ("h1", "h2", "h3", "h4")
-TASKS = ("Exercises", "Quiz")  # they ask what other sections answer
 VOID = {"img", "br", "hr", "input", "meta", "link", "wbr", "source", "path", "circle", "rect", "use"}
 SKIPPED_TAGS = {"script", "style", "svg", "pre", "button", "nav", "template", "form"}
 SKIPPED = {
@@ -124,10 +124,10 @@ def record(section: Section, page: str) -> str:
         name, bracket, rest = title.partition("(")
         title, words = name.split(" ")[-1].removeprefix("diffusion_tutorial."), f"{bracket}{rest} {words}"
         worth = 0.1
-    elif title in TASKS:
+    elif title in (say("Exercises"), say("Quiz")):  # they ask what other sections answer
         worth = 0.3
     return (
-        '<!doctype html><html lang="en"><body><main data-pagefind-body>'
+        f'<!doctype html><html lang="{(language() or "en").replace("_", "-")}"><body><main data-pagefind-body>'
         f'<h1 data-pagefind-weight="{8 * worth:g}">{html.escape(title)}</h1>'
         f'<p data-pagefind-meta="page" data-pagefind-weight="{2 * worth:g}">{html.escape(page)}</p>'
         f'<p data-pagefind-weight="{worth:g}">{html.escape(words)}</p></main></body></html>'
@@ -136,7 +136,7 @@ def record(section: Section, page: str) -> str:
 
 def short(title: str) -> str:
     """A page's name: the part of its title before a colon."""
-    return title.partition(":")[0].strip()
+    return re.split("[:：]", title)[0].strip()
 
 
 def write(app: Sphinx, exception: Exception | None) -> None:

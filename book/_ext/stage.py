@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from html import escape
 from pathlib import Path
 
@@ -21,11 +22,17 @@ import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from translated.values import translated
+from words import known
 
+from playground import CLASSIC, depart_other, model, names, shared, stills, visit_other
 from playground import FOLDER as PROGRAM
-from playground import depart_other, model, visit_other
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from address import Address  # noqa: E402
+
 WORDS, PICTURES = ROOT / "book" / "stages.yml", ROOT / "book" / "images" / "stages"
 FOLDER = "stages"  # of the site's _static
 FRAME = {"left": 34, "top": 12, "width": 310, "height": 96}  # of the curve, in a drawing of WIDE x HIGH
@@ -59,7 +66,7 @@ def facts() -> dict:
 
 def words() -> dict:
     """The catalogue: "shared" and a part for each stage."""
-    return yaml.safe_load(WORDS.read_text(encoding="utf-8"))
+    return translated(yaml.safe_load(WORDS.read_text(encoding="utf-8")), known())
 
 
 def filled(text: str, *rows: dict) -> str:
@@ -92,38 +99,52 @@ def points(values: list, most: float) -> list:
     ]
 
 
+PLAIN = ("stage-draw", "stage-copy", "stage-copy-cell", "stage-save", "stage-reveal")  # they stay as they are
+
+
 def button(classes: str, label: str, **data) -> str:
     extra = "".join(f' data-{name}="{escape(str(value))}"' for name, value in data.items())
-    pressed = "" if classes in ("stage-draw", "stage-copy", "stage-reveal") else ' aria-pressed="false"'
+    pressed = "" if classes in PLAIN else ' aria-pressed="false"'
     return f'<button type="button" class="{classes}"{pressed}{extra}>{escape(label)}</button>'
 
 
-def live_model(static: str) -> dict | None:
-    """What the playground needs to know of the model, or None where nothing was exported."""
-    found = model()
-    return (
-        {"manifest": f"{static}/{PROGRAM}/model/{found[0]}", "megabytes": f"{sum(found[1].values()):.1f}"}
-        if found
-        else None
-    )
+def live_model(static: str, preset: str | None) -> dict | None:
+    """What the playground needs to know of a preset's models, or None where they were not exported."""
+    found = model(stills()[preset].get("models", [CLASSIC])) if preset else None
+    return told(*found, static) if found else None
 
 
-def element(name: str, static: str, live: dict | None) -> str:
-    """The HTML of a stage. static: the way from the page to the site's static folder; live: as `live_model` gives it."""
+def told(manifest: str, sizes: dict[str, float], static: str) -> dict:
+    """The element's attributes for models of these sizes, in MB; more than one are named, with what each weighs."""
+    known = {"manifest": f"{shared(static)}/{PROGRAM}/model/{manifest}", "megabytes": f"{sum(sizes.values()):.1f}"}
+    if len(sizes) > 1:
+        each = ", ".join(f"{names()[name]} {size:.1f} MB" for name, size in sizes.items())
+        known |= {"models": " ".join(sizes), "sizes": each}
+    return known
+
+
+def element(name: str, static: str, live: dict | None, links: dict | None = None) -> str:
+    """The HTML of a stage. static: the way from the page to the site's static folder; live: as `live_model` gives it;
+    links: where its notebook opens, by name."""
     found, said = facts()[name], words()
     own, shared = said[name], said["shared"]
     folder = f"{static}/{FOLDER}/"
-    say = {"at": found["first"], "row": found["sets"][0]["rows"][found["first"]]}
+    row = found["sets"][0]["rows"][found["first"]]
+    say = {"at": found["first"], "row": row | {"stop": stops(found, own)[found["first"]]}}
+    place = (found.get("plane") or {}).get("side")
+    drawn = {side: plane(found, own) if place == side else "" for side in ("left", "right")}
+    hint = f'<p class="stage-hint">{escape(filled(own["hint"], found["facts"]))}</p>'
     parts = [
         f'<p class="stage-name">{escape(own["name"])}</p>',
-        f'<p class="stage-hint">{escape(filled(own["hint"], found["facts"]))}</p>',
         '<div class="stage-all pst-js-only">',
-        guess(found, own, shared),
         '<div class="stage-body">',
-        f'<div class="stage-side">{views(found, own, folder)}{control(name, found, own, say)}</div>',
-        f'<div class="stage-side">{curve(found, own, shared)}{chips(found, own, shared)}</div>',
+        f'<div class="stage-side">{drawn["left"]}{views(found, own, folder)}{control(name, found, own, say)}'
+        f"{chips(found, own, shared)}</div>",
+        f'<div class="stage-side">{hint}{guess(found, own, shared)}{drawn["right"]}'
+        f"{curve(found, own, shared)}</div>",
         "</div>",
         offer(found, own, shared, live),
+        notebook(found, own, shared, links),
         '<p class="stage-spoken" role="status"></p>',
         "</div>",
         still(found, own, folder),
@@ -131,17 +152,14 @@ def element(name: str, static: str, live: dict | None) -> str:
     ]
     label = escape(own["name"])
     return (
-        f'<section class="dt-stage" id="stage-{name}" aria-label="{label}">\n'
+        f'<section class="dt-stage stage-of-{name}" id="stage-{name}" aria-label="{label}">\n'
         + "\n".join(parts)
         + "</section>\n"
     )
 
 
 def guess(found: dict, own: dict, shared: dict) -> str:
-    labels = own["guess"].get("labels") or [found["stops"][at] for at in found["guesses"]]
-    options = "".join(
-        button("stage-option", label, at=at) for at, label in zip(found["guesses"], labels, strict=True)
-    )
+    options = "".join(button("stage-option", label, guess=k) for k, label in enumerate(guesses(found, own)))
     question, first = escape(own["guess"]["question"]), escape(shared["guess"])
     return (
         f'<div class="stage-guess" role="group" aria-label="{question}"><p><b>{first}</b> {question}</p>'
@@ -149,15 +167,43 @@ def guess(found: dict, own: dict, shared: dict) -> str:
     )
 
 
+def stops(found: dict, own: dict) -> list[str]:
+    """The stops as a reader sees them: words where the catalogue has some, or the values themselves."""
+    return own.get("stops") or found["stops"]
+
+
+def guesses(found: dict, own: dict) -> list[str]:
+    """What a reader may guess, in words: labels of its own, or stops of the control."""
+    return own["guess"].get("labels") or [stops(found, own)[at] for at in found["guesses"]]
+
+
+def plane(found: dict, own: dict) -> str:
+    """The place of a figure that playground/src draws, in its final size; where it is a pad, the keyboard reaches it."""
+    said = own["plane"]
+    wide, high = found["plane"]["size"]
+    key = "".join(
+        f'<span class="stage-series-{k}">{escape(text)}</span>' for k, text in enumerate(said.get("key", ()))
+    )
+    role = (
+        f'role="application" tabindex="0" aria-label="{escape(said["pad"])}"'
+        if found["plane"].get("pad")
+        else f'role="img" aria-label="{escape(filled(said["alt"], found["facts"]))}"'
+    )
+    return (
+        f'<figure class="stage-plane"><div {role} style="aspect-ratio: {wide} / {high}"><canvas></canvas></div>'
+        f'<figcaption>{escape(said["caption"])}</figcaption>{f"""<p class="stage-key">{key}</p>""" if key else ""}</figure>'
+    )
+
+
 def views(found: dict, own: dict, folder: str) -> str:
-    """The first pictures, each a square of a sheet."""
-    first, sheet, stops = found["sets"][0], found["sheet"], len(found["stops"])
-    row, made = first["rows"][found["first"]], []
-    for k, view in enumerate(own["views"]):
+    """The first pictures, each a square of a sheet, and the choice of the set; there may be no pictures."""
+    first, sheet, count = found["sets"][0], found["sheet"], len(found["stops"])
+    row, made = first["rows"][found["first"]] | {"stop": stops(found, own)[found["first"]]}, []
+    for k, view in enumerate(own.get("views", ())):
         alt = escape(filled(view["alt"], row, found["facts"]))
         image = (
             f'<img class="dark-light" src="{folder}{first["file"]}" alt="{alt}" '
-            f'width="{sheet["width"]}" height="{sheet["height"]}" style="{placed(sheet, k * stops + found["first"])}" '
+            f'width="{sheet["width"]}" height="{sheet["height"]}" style="{placed(sheet, k * count + found["first"])}" '
             f'decoding="async"{"" if found["above"] else LAZY} draggable="false">'
         )
         made.append(
@@ -168,7 +214,7 @@ def views(found: dict, own: dict, folder: str) -> str:
     if choice:
         name = escape(own["set"])
         group = f'<div class="stage-sets" role="group" aria-label="{name}"><span>{name}</span>{choice}</div>'
-    return f'{group}<div class="stage-views">{"".join(made)}</div>'
+    return group + (f'<div class="stage-views">{"".join(made)}</div>' if made else "")
 
 
 LAZY = ' loading="lazy"'
@@ -179,7 +225,7 @@ def control(name: str, found: dict, own: dict, say: dict) -> str:
     left, right = own["ends"]
     return (
         f'<div class="stage-control"><label for="stage-{name}-at">{escape(own["control"])} '
-        f'<output class="stage-value" for="stage-{name}-at">{escape(found["stops"][say["at"]])}</output></label>'
+        f'<output class="stage-value" for="stage-{name}-at">{escape(say["row"]["stop"])}</output></label>'
         f'<input type="range" id="stage-{name}-at" min="0" max="{last}" step="1" value="{say["at"]}" '
         f'aria-valuetext="{escape(filled(own["plain"], say["row"], found["facts"]))}" '
         f'style="--share: {100 * say["at"] / last:.4g}%" autocomplete="off">'
@@ -247,13 +293,26 @@ def chips(found: dict, own: dict, shared: dict) -> str:
 
 def offer(found: dict, own: dict, shared: dict, live: dict | None) -> str:
     """What leads on: the sentence, where the stage has one, the live model, and the link."""
-    copy = button("stage-copy", shared["copy"])
-    if not live:
+    copy = button("stage-copy", shared["copy"]) + button("stage-save", shared["save"])
+    if not live or not found["preset"]:
         return f'<div class="stage-offer">{copy}</div>'
     promise = escape(filled(shared["promise"], live))
     return (
         f'<div class="stage-offer">{sentence(found, own, shared)}{button("stage-draw", shared["draw"])}{copy}'
         f'<p class="stage-promise">{promise}</p></div>'
+    )
+
+
+def notebook(found: dict, own: dict, shared: dict, links: dict | None) -> str:
+    """A cell with the stage's settings, to copy, and where the notebook opens."""
+    if not found.get("code"):
+        return ""
+    ways = "".join(f' <a href="{escape(to)}">{escape(name)}</a>' for name, to in (links or {}).items())
+    opens = f"<p>{escape(shared['opens'])}{ways}</p>" if ways else ""
+    return (
+        f'<details class="stage-notebook"><summary>{escape(shared["notebook"])}</summary>'
+        f'<p>{escape(shared["cell"])}</p><pre tabindex="0"><code></code></pre>'
+        f"{button('stage-copy-cell', shared['copy_cell'])}{opens}</details>"
     )
 
 
@@ -284,8 +343,11 @@ def sentence(found: dict, own: dict, shared: dict) -> str:
 
 def still(found: dict, own: dict, folder: str) -> str:
     """What readers without JavaScript see."""
-    sheet = found["sheet"]
-    first = found["sets"][0]
+    sheet, first = found["sheet"], found["sets"][0]
+    if not first["file"]:
+        return (
+            f'<noscript><p class="stage-still">{escape(filled(own["still"], found["facts"]))}</p></noscript>'
+        )
     picture = (
         f'<img class="dark-light" src="{folder}{first["file"]}" width="{sheet["width"]}" height="{sheet["height"]}" '
         f'alt="{escape(filled(own["still"], found["facts"], first["rows"][0]))}">'
@@ -298,14 +360,22 @@ def still(found: dict, own: dict, folder: str) -> str:
 
 def data(name: str, found: dict, own: dict, shared: dict, folder: str, live: dict | None) -> str:
     """What the page's program needs, as JSON."""
-    sets = [{key: s[key] for key in ("name", "file", "live", "rows", "curve")} for s in found["sets"]]
+    sets = found["sets"]
     about = {
-        key: found[key] for key in ("key", "setKey", "stops", "first", "guesses", "sheet", "preset", "live")
+        key: found.get(key)
+        for key in (
+            *("key", "setKey", "stops", "first", "guesses", "sheet", "preset", "live"),
+            *("plane", "code"),
+        )
     }
+    if found.get("plane"):
+        about["plane"] = found["plane"] | {"words": {k: v for k, v in own["plane"].items() if k != "caption"}}
     said = {
         "plain": filled(own["plain"], found["facts"]),
         "says": filled(own["says"], found["facts"]),
-        "alts": [filled(view["alt"], found["facts"]) for view in own["views"]],
+        "alts": [filled(view["alt"], found["facts"]) for view in own.get("views", ())],
+        "guesses": guesses(found, own),
+        "stops": stops(found, own),
         "answer": filled(own["guess"]["answer"], found["facts"]),
         **{key: shared[key] for key in ("look", "copied", "live", "missing")},
         "inAddress": shared["in_address"],
@@ -321,10 +391,18 @@ def data(name: str, found: dict, own: dict, shared: dict, folder: str, live: dic
     return json.dumps(about, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
 
 
+def opened(page: str) -> dict:
+    """Where the page's notebook opens; a page that is none has Still Life's, which has the model."""
+    here = Address.read(ROOT / "_config.yml")
+    path = f"{page if page.startswith('notebooks/') else 'notebooks/still-life'}.ipynb"
+    return {"Binder": here.binder_notebook(path), "Colab": here.colab_notebook(path)}
+
+
 def visit_html(self, node: stage) -> None:
     up = "../" * self.builder.current_docname.count("/")
     static = f"{up}_static"
-    self.body.append(element(node["name"], static, live_model(static)))
+    name, page = node["name"], self.builder.current_docname
+    self.body.append(element(name, static, live_model(static, facts()[name]["preset"]), opened(page)))
     raise nodes.SkipNode
 
 

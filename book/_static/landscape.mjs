@@ -1,5 +1,7 @@
 // Sorting and filters for the table of systems. The table reads without them: this file only adds controls.
 
+// Marks what readers see; the copy of this file for another language has it exchanged (scripts/translated/words.py).
+const say = (text, fields = {}) => text.replace(/\{(\w+)\}/g, (all, name) => fields[name] ?? all);
 const MEMORY = [8, 12, 16, 24, 48, 80];
 
 const element = (name, attributes = {}, ...children) => {
@@ -52,17 +54,17 @@ export function enhance(root) {
   const rows = [...body.rows];
   const different = (key) => [...new Set(rows.map((row) => row.dataset[key]))].sort().map((value) => [value, value]);
 
-  const form = element("form", { role: "search", "aria-label": "Filter the systems" });
+  const form = element("form", { role: "search", "aria-label": say("Filter the systems") });
   form.append(
-    element("label", {}, "Contains", element("input", { name: "text", type: "search", size: "16" })),
-    choice("Weights", "weights", different("weights"), "all"),
-    choice("Commercial use", "commercial", different("commercial"), "all"),
-    choice("Family", "family", different("family"), "all"),
-    choice("Negative prompt", "negative", different("negative"), "all"),
-    choice("Weights fit in", "memory", MEMORY.map((gb) => [String(gb), `${gb} GB`]), "any size"),
-    element("label", { class: "dt-check" }, element("input", { name: "asked", type: "checkbox" }), "the question's list only"),
-    element("label", { class: "dt-by" }, "Sort by", element("select", { name: "by" })),
-    element("button", { type: "reset" }, "Show all"),
+    element("label", {}, say("Contains"), element("input", { name: "text", type: "search", size: "16" })),
+    choice(say("Weights"), "weights", different("weights"), say("all")),
+    choice(say("Commercial use"), "commercial", different("commercial"), say("all")),
+    choice(say("Family"), "family", different("family"), say("all")),
+    choice(say("Negative prompt"), "negative", different("negative"), say("all")),
+    choice(say("Weights fit in"), "memory", MEMORY.map((gb) => [String(gb), `${gb} GB`]), say("any size")),
+    element("label", { class: "dt-check" }, element("input", { name: "asked", type: "checkbox" }), say("the question's list only")),
+    element("label", { class: "dt-by" }, say("Sort by"), element("select", { name: "by" })),
+    element("button", { type: "reset" }, say("Show all")),
   );
   const said = element("output", { role: "status", "aria-live": "polite" });
 
@@ -74,7 +76,7 @@ export function enhance(root) {
       row.hidden = !passes(readRow(row), wanted);
       if (!row.hidden) count += 1;
     }
-    said.textContent = `${count} of ${rows.length} systems`;
+    said.textContent = say("{count} of {all} systems", { count, all: rows.length });
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -93,7 +95,7 @@ export function enhance(root) {
   };
   // As cards, in a narrow window, the table has no heads: there a list sorts.
   const { by } = form.elements;
-  by.append(element("option", { value: "" }, "as listed"));
+  by.append(element("option", { value: "" }, say("as listed")));
   heads.forEach((head, column) => {
     by.append(element("option", { value: String(column) }, head.textContent));
     const button = element("button", { type: "button" }, head.textContent);

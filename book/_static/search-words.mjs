@@ -33,10 +33,7 @@ export const ALIKE = {
   img2img: { as: ["encode picture", "code for pictures"], note: "The book draws from noise only; nearest to it is DDIM inversion." },
   inversion: { as: ["a code for pictures", "DDIM inversion"] },
   inpainting: { as: ["code for pictures"], note: "The book has nothing on inpainting." },
-  lora: {
-    as: ["load checkpoint", "how it was made training"],
-    note: "The book has nothing on LoRA. It says how models are loaded, and how one was trained.",
-  },
+  lora: { as: ["LoRA low-rank changes"] },
   dreambooth: { as: ["how it was made training"], note: "The book has nothing on DreamBooth. It says how one model was trained." },
   "fine-tuning": { as: ["how it was made training"], note: "The book has nothing on fine-tuning. It says how one model was trained." },
   finetune: { as: ["how it was made training"], note: "The book has nothing on fine-tuning. It says how one model was trained." },

@@ -2,6 +2,8 @@
 
 import { ALIKE, LEFT_OUT } from "./search-words.mjs";
 
+// Marks what readers see; the copy of this file for another language has it exchanged (scripts/translated/words.py).
+const say = (text, fields = {}) => text.replace(/\{(\w+)\}/g, (all, name) => fields[name] ?? all);
 const ROOT = new URL(document.documentElement.dataset.content_root ?? "./", document.baseURI);
 const MOST = 12;
 const LOOKED_AT = 24;
@@ -128,13 +130,13 @@ export function attach(input) {
       answer = await find(input.value);
     } catch (error) {
       console.warn(error);
-      said.textContent = "Search does not work in this browser: it needs WebAssembly, which is blocked or missing here.";
+      said.textContent = say("Search does not work in this browser: it needs WebAssembly, which is blocked or missing here.");
       return;
     }
     if (mine !== turn) return;
     const { sections, note } = answer;
-    const count = sections.length === 1 ? "1 section" : `${sections.length} sections`;
-    said.textContent = [note, sections.length ? `${count}.` : "Nothing found. Try a single word, or see the glossary."].filter(Boolean).join(" ");
+    const count = sections.length === 1 ? say("1 section.") : say("{n} sections.", { n: sections.length });
+    said.textContent = [note, sections.length ? count : say("Nothing found. Try a single word, or see the glossary.")].filter(Boolean).join(" ");
     list.replaceChildren(...sections.map(({ url, title, page, excerpt }) => {
       const words = made("span", { className: "dt-found-words" });
       words.innerHTML = excerpt; // Pagefind's own: text with <mark>

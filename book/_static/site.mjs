@@ -1,5 +1,6 @@
 // Small repairs of the page; nothing here is needed to read it.
 
+const say = (text) => text; // marks what is translated (scripts/translated/words.py)
 const COPY = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M9 9h10.5v11.5H9zM15 9V3.5H4.5V15H9"/></svg>';
 const DONE = '<svg class="dt-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M4.5 12.8l5 5L19.5 6.5"/></svg>';
 
@@ -9,7 +10,7 @@ const near = new IntersectionObserver((seen) => {
     if (!isIntersecting || target.tabIndex >= 0 || target.scrollWidth <= target.clientWidth + 1) continue;
     target.tabIndex = 0;
     if (!target.matches("pre")) target.setAttribute("role", "group");
-    if (target.matches(".formula")) target.setAttribute("aria-label", "formula, scrolls sideways");
+    if (target.matches(".formula")) target.setAttribute("aria-label", say("formula, scrolls sideways"));
   }
 }, { rootMargin: "400px 0px" });
 function makeScrollable() {
@@ -24,7 +25,7 @@ function offerCopy(event) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "dt-copy";
-  button.setAttribute("aria-label", "Copy this code");
+  button.setAttribute("aria-label", say("Copy this code"));
   button.innerHTML = COPY;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(block.querySelector("pre").textContent.trimEnd());
@@ -87,6 +88,16 @@ document.addEventListener("keydown", closeMenus);
 const idle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work, 200));
 addEventListener("load", () => idle(makeScrollable));
 addEventListener("resize", () => idle(makeScrollable));
+
+// The twin of this page in the other language: at the same section.
+for (const link of document.querySelectorAll("a.dt-twin")) {
+  const away = link.href;
+  link.addEventListener("click", () => {
+    const headings = [...document.querySelectorAll(".bd-article :is(h2, h3)[id]")];
+    const above = headings.filter((heading) => heading.getBoundingClientRect().top < innerHeight / 3).pop();
+    link.href = away + (above ? `#${above.id}` : location.hash);
+  });
+}
 
 // Search, when it is opened.
 for (const input of document.querySelectorAll("#pst-search-dialog input, .dt-search-page input")) {

@@ -7,6 +7,7 @@ build         from files to a model; `wrap` for a pipeline that is loaded alread
 adapters      denoisers for our samplers
 pipelines     models whose pipeline runs its own loop
 guided        guidance rules in such a loop
+attention     which word each place of the latents looks up
 broken        copies of a U-Net with broken self-attention, to push away from
 """
 
@@ -32,6 +33,7 @@ __getattr__, __dir__, __all__ = face(
         "adapters": ["Condition", "PixArtAdapter", "StableDiffusionAdapter", "StableDiffusionXLAdapter"],
         "pipelines": ["PipelineModel", "generators"],
         "random_pipelines": ["RANDOM_PIPELINES", "random_pipeline"],
+        "attention": ["recording", "words"],
         "broken": ["perturbed", "self_attention"],
         "nag": ["Nag", "normalized"],
         "silence": ["quiet"],

@@ -399,16 +399,11 @@ _UPCASTING = threading.Lock()
 
 
 def _decode(vae, latents: Tensor, rows: int) -> Tensor:
-    config = vae.config
-    scaled = latents.to(vae.dtype)
-    mean, deviation = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and deviation is not None:
-        mean, deviation = (torch.tensor(v).view(1, -1, 1, 1).to(scaled) for v in (mean, deviation))
-        scaled = scaled * deviation / config.scaling_factor + mean
-    else:
-        scaled = scaled / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    scaled = _scaled(vae, latents.to(vae.dtype))
     parts = [vae.decode(part, return_dict=False)[0] for part in scaled.split(rows)]
     pictures = torch.cat(parts).float()
+    if _films(vae):
+        pictures = pictures[:, :, 0]
     if not bool(pictures.isfinite().all()):  # clamp would turn an infinite number into white
         name = str(vae.dtype).removeprefix("torch.")
         raise NotFiniteError(
@@ -418,6 +413,35 @@ def _decode(vae, latents: Tensor, rows: int) -> Tensor:
     return (pictures / 2 + 0.5).clamp(0, 1).cpu()
 
 
+def _scaled(vae, latents: Tensor) -> Tensor:
+    """What the decoder reads, of latents (B, C, h, w) as denoisers know them: about normal, and FLUX.2's 2 x 2 in one."""
+    config, found = vae.config, _statistics(vae, latents)
+    if found is None:
+        return latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    latents = latents * found[1] / config.get("scaling_factor", 1.0) + found[0]
+    if hasattr(vae, "bn"):
+        latents = torch.nn.functional.pixel_shuffle(latents, 2)
+    return latents.unsqueeze(2) if _films(vae) else latents
+
+
+def _statistics(vae, like: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and deviation of an autoencoder's latents by channel, (1, C, 1, 1), where it keeps them."""
+    config = vae.config
+    if hasattr(vae, "bn"):
+        pair = vae.bn.running_mean, (vae.bn.running_var + config.batch_norm_eps).sqrt()
+    else:
+        pair = config.get("latents_mean"), config.get("latents_std")
+    if pair[0] is None or pair[1] is None:
+        return None
+    mean, deviation = (torch.as_tensor(v).reshape(1, -1, 1, 1).to(like) for v in pair)
+    return mean, deviation
+
+
+def _films(vae) -> bool:
+    """Whether an autoencoder is made for films, (B, C, time, h, w): Qwen-Image's. A picture is a film of one moment."""
+    return "temperal_downsample" in vae.config
+
+
 def encode_pictures(vae, pictures: Tensor, rows: int = 100) -> Tensor:
     """An autoencoder's latents (B, C, h, w), float32, of pictures (B, 3, H, W) in [0, 1]: their mean where it gives a law.
 
@@ -425,11 +449,14 @@ def encode_pictures(vae, pictures: Tensor, rows: int = 100) -> Tensor:
     """
     config, parts = vae.config, []
     for part in pictures.split(rows):
-        out = vae.encode((2 * part - 1).to(vae.dtype))
+        part = (2 * part - 1).to(vae.dtype)
+        out = vae.encode(part.unsqueeze(2) if _films(vae) else part)
         parts.append(out.latent_dist.mode() if hasattr(out, "latent_dist") else out[0])
     latents = torch.cat(parts).float()
-    mean, deviation = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and deviation is not None:
-        mean, deviation = (torch.tensor(v).view(1, -1, 1, 1).to(latents) for v in (mean, deviation))
-        return (latents - mean) * config.scaling_factor / deviation
-    return (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+    latents = latents[:, :, 0] if _films(vae) else latents
+    if hasattr(vae, "bn"):
+        latents = torch.nn.functional.pixel_unshuffle(latents, 2)
+    found = _statistics(vae, latents)
+    if found is None:
+        return (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+    return (latents - found[0]) * config.get("scaling_factor", 1.0) / found[1]

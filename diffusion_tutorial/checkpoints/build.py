@@ -11,7 +11,7 @@ import torch
 from ..errors import CheckpointError, NotFiniteError, UnsupportedModelError, allowed
 from ..schedules import NoiseSchedule
 from ..text_to_image import TextToImage
-from . import memory
+from . import lora, memory
 from .checks import check_scheduler, read_json
 from .families import FAMILIES, WORDS, Family, chain, few_steps, starts
 from .pipelines import PipelineModel
@@ -127,9 +127,15 @@ def place(
 
 
 def build(
-    source: Folder, name: str, device: torch.device, dtype: torch.dtype, placed: str, check_prompt=None
+    source: Folder,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    placed: str,
+    check_prompt=None,
+    loras: Sequence[tuple[Path, float]] = (),
 ) -> TextToImage:
-    """The model that a source holds, its files found whole."""
+    """The model that a source holds, its files found whole, with the changes of some LoRA files added."""
     family = source.complete().family
     # What no sampler can drive is refused before the weights are read.
     scheduler = _scheduler(source.path, family.scheduler, source.index[family.scheduler][1])
@@ -138,6 +144,8 @@ def build(
     if isinstance(checker, list) and len(checker) == 2 and checker[1]:
         _unscreened(name, str(checker[1]))
     parts = components(source, device, dtype, placed)
+    for path, scale in loras:
+        lora.fuse(pipeline_of(source, parts, device, memory.WHOLE), path, scale)
     # Our samplers need no pipeline, whose import takes seconds, unless its hooks move the modules.
     if schedule is not None and placed == memory.WHOLE:
         model = _assemble(family, parts, source.index, schedule, name, check_prompt=check_prompt)
@@ -199,7 +207,7 @@ def pipeline_of(source: Folder, parts: Mapping, device: torch.device, placed: st
     """The diffusers pipeline over loaded components, moving them by itself where memory is short."""
     import diffusers
 
-    settings = {n: source.index[n] for n in ("force_zeros_for_empty_prompt",) if n in source.index}
+    settings = {n: source.index[n] for n in source.family.settings if n in source.index}
     with quiet():
         pipeline = getattr(diffusers, source.kind)(**parts, **source.family.made_with, **settings)
     if placed == memory.OFFLOAD:

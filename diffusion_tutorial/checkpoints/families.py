@@ -39,6 +39,7 @@ OURS, LOOP = "our samplers", "the pipeline's loop"
 _EDM = ("EDMDPMSolverMultistepScheduler", "EDMEulerScheduler")
 _FLOW = ("FlowMatchEulerDiscreteScheduler",)
 _CLIP_WORDS = ("CLIPTokenizer", "CLIPTokenizerFast")
+_QWEN_WORDS = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
 _T5_WORDS = ("T5Tokenizer", "T5TokenizerFast")
 _NOTHING: Mapping = MappingProxyType({})
 
@@ -54,7 +55,8 @@ class Family:
     adapter      makes the denoiser for our samplers: adapter(components, **options)
     steps_offset what our samplers take for the scheduler's steps_offset; None: what its config says
     scheduler    the component that decides; its steps are the trajectory
-    layout       of the state: "latents", "packed" (FLUX) or "pixels"
+    layout       of the state: "latents", "packed" (FLUX: 2 x 2 latents a row), "rows" (FLUX.2: 2 x 2 latents are
+                 one of four times the channels, and one of those is a row) or "pixels"
     names        our arguments that the pipeline calls otherwise
     fixed        arguments of every call
     made_with    arguments of the pipeline's constructor that are no components of ours
@@ -63,13 +65,19 @@ class Family:
     continues    the pipeline class whose pictures it enlarges; None: it begins from a text
     flow_only    scheduler classes of `loop` that count with use_flow_sigmas alone
     noise_dtype  of the initial noise; None: the model's own
+    settings     of the pipeline's index that its constructor takes
     arrays       whether the pipeline gives pictures as numpy arrays alone
     texts        makes the network's inputs for texts: texts(pipeline, list of texts or None, arguments of the call),
                  name -> a row a text; with it, `guidance=` works in the pipeline's loop
-    long_texts   tokenizers that read max_sequence_length tokens -> how many of a prompt's it is less; others read 77
+    long_texts   tokenizers that read max_sequence_length tokens -> how many less of a prompt, which stand before it, or
+                 a function of the tokenizer that says it for every text; others read 77
     few_steps    arguments that stand in for the pipeline's defaults: few_steps(pipeline), empty for most
     upcasts      whether an autoencoder in float16 decodes in float32 where its config says force_upcast
     overflows    components that are in float32 where the rest is in float16, since they overflow there
+    plain        the pipeline's guidance_scale at which it asks about the prompt alone; it gets ours less 1 plus this
+    side         of the picture in pixels, where neither pipeline nor network says it
+    minus        whether the network answers with minus what the scheduler is given
+    no_text      the negative prompt of a guided run without one, where the pipeline guides with a given text alone
     libraries    component -> a library that its index may name besides diffusers and transformers
     homes        class -> the module that it is imported from, where its library does not show it
     """
@@ -86,6 +94,7 @@ class Family:
     names: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     fixed: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     made_with: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    settings: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ()
     half: str = "float16"
     continues: str | None = None
@@ -93,10 +102,14 @@ class Family:
     noise_dtype: str | None = None
     arrays: bool = False
     texts: Callable | None = None
-    long_texts: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
+    long_texts: Mapping[str, int | Callable] = field(default_factory=lambda: _NOTHING)
     few_steps: Callable | None = None
     upcasts: bool = False
     overflows: tuple[str, ...] = ()
+    plain: float = 1.0
+    side: int | None = None
+    minus: bool = False
+    no_text: str | None = None
     libraries: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     homes: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
@@ -153,6 +166,38 @@ def _sana_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
     return {"encoder_hidden_states": states, "encoder_attention_mask": mask}
 
 
+def _z_image_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    """A tensor a text, of its own length; the pipeline writes into the list that it is given."""
+    found, _ = pipeline.encode_prompt(
+        [text or "" for text in texts],
+        do_classifier_free_guidance=False,
+        max_sequence_length=call.get("max_sequence_length", 512),
+    )
+    return {"cap_feats": found}
+
+
+def _flux_2_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    states, places = pipeline.encode_prompt(
+        [text or "" for text in texts], max_sequence_length=call.get("max_sequence_length", 512)
+    )
+    return {"encoder_hidden_states": states, "txt_ids": places}
+
+
+def _turn(tokenizer) -> int:
+    """Tokens of a turn of a conversation that stand before the text."""
+    turn = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "\0"}], tokenize=False, add_generation_prompt=True
+    )
+    return len(tokenizer(turn.split("\0")[0]).input_ids)
+
+
+def _qwen_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
+    states, mask = pipeline.encode_prompt(
+        [text or " " for text in texts], max_sequence_length=call.get("max_sequence_length", 512)
+    )
+    return {"encoder_hidden_states": states, "encoder_hidden_states_mask": mask}
+
+
 def _sdxl_texts(pipeline, texts: Sequence[str | None], call: Mapping) -> dict:
     states, _, pooled, _ = pipeline.encode_prompt(
         [text or "" for text in texts], do_classifier_free_guidance=False
@@ -169,6 +214,11 @@ def _schnell(pipeline) -> dict:
     if pipeline.transformer.config.guidance_embeds or pipeline.scheduler.config.get("use_dynamic_shifting"):
         return {}
     return {"num_inference_steps": 4, "max_sequence_length": 256}
+
+
+def _klein(pipeline) -> dict:
+    """FLUX.2 klein, where its index says that it was distilled: four steps, by its makers' card."""
+    return {"num_inference_steps": 4} if pipeline.config.is_distilled else {}
 
 
 def few_steps(scheduler_class: str, config: Mapping) -> dict[str, object]:
@@ -238,6 +288,7 @@ FAMILIES: dict[str, Family] = {
         texts=_sdxl_texts,
         upcasts=True,
         made_with={"add_watermarker": False},
+        settings=("force_zeros_for_empty_prompt",),
     ),
     "PixArtAlphaPipeline": Family(
         "PixArt-α",
@@ -316,6 +367,63 @@ FAMILIES: dict[str, Family] = {
         # Gemma 2 and this autoencoder were made in bfloat16; on a card without it they leave float16's range.
         overflows=("text_encoder", "vae"),
     ),
+    "Flux2KleinPipeline": Family(
+        "FLUX.2 [klein]",
+        {
+            "tokenizer": _QWEN_WORDS,
+            "text_encoder": ("Qwen3ForCausalLM",),
+            "transformer": ("Flux2Transformer2DModel",),
+            "vae": ("AutoencoderKLFlux2",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        layout="rows",
+        half="bfloat16",
+        texts=_flux_2_texts,
+        long_texts={"tokenizer": _turn},
+        few_steps=_klein,
+        settings=("is_distilled",),
+    ),
+    "ZImagePipeline": Family(
+        "Z-Image",
+        {
+            "tokenizer": _QWEN_WORDS,
+            "text_encoder": ("Qwen3Model", "Qwen3ForCausalLM"),
+            "transformer": ("ZImageTransformer2DModel",),
+            "vae": ("AutoencoderKL",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        noise_dtype="float32",
+        half="bfloat16",
+        texts=_z_image_texts,
+        long_texts={"tokenizer": _turn},
+        # Its formula is eps_c + g (eps_c - eps_n), which guides from g = 0 on: g = s - 1.
+        plain=0.0,
+        side=1024,
+        minus=True,
+    ),
+    "QwenImagePipeline": Family(
+        "Qwen-Image",
+        {
+            "tokenizer": _QWEN_WORDS,
+            "text_encoder": ("Qwen2_5_VLForConditionalGeneration",),
+            "transformer": ("QwenImageTransformer2DModel",),
+            "vae": ("AutoencoderKLQwenImage",),
+            "scheduler": _FLOW,
+        },
+        denoisers=("transformer",),
+        loop=_FLOW,
+        layout="packed",
+        # Its own guidance: two branches, then each position as long as the prompt's own answer there.
+        names={"guidance_scale": "true_cfg_scale"},
+        half="bfloat16",
+        texts=_qwen_texts,
+        long_texts={"tokenizer": 0},
+        no_text=" ",
+    ),
     "IFPipeline": Family(
         "DeepFloyd IF, first stage",
         _IF,
@@ -369,7 +477,7 @@ FAMILIES: dict[str, Family] = {
 
 # The words of a tokenizer without tokenizer.json, by class.
 WORDS = (
-    dict.fromkeys(_CLIP_WORDS, ("vocab.json", "merges.txt"))
+    dict.fromkeys(_CLIP_WORDS + _QWEN_WORDS, ("vocab.json", "merges.txt"))
     | dict.fromkeys(_T5_WORDS, ("spiece.model",))
     | dict.fromkeys(("GemmaTokenizer", "GemmaTokenizerFast"), ("tokenizer.model",))
 )
@@ -425,7 +533,7 @@ def signature(kind: str) -> Signature:
     return Signature(
         frozenset(found) - {"self"},
         found[names.get("num_inference_steps", "num_inference_steps")].default,
-        found[names.get("guidance_scale", "guidance_scale")].default,
+        found[names.get("guidance_scale", "guidance_scale")].default + 1 - FAMILIES[kind].plain,
         "negative_prompt" in found,
         "callback_on_step_end" in found,
     )

@@ -7,7 +7,7 @@ and hands back what the rule makes of the answers. All else, the scheduler's ste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import sqrt
@@ -20,7 +20,7 @@ from ..guidance import COND, Predictions, Rule, any_kind, guided_x0
 from ..samplers import Moment
 from ..text_to_image import checked
 
-_SHARED = ("img_ids", "txt_ids")  # inputs of a network that have no row for each picture
+_SHARED = ("img_ids", "txt_ids")  # inputs of a network that, as tables, have no row for each picture
 _AREA = 64 * 32**2  # positions of one call: 64 rows of 32 x 32 latents, as for our samplers
 
 
@@ -58,11 +58,18 @@ def answering(module: torch.nn.Module, answer: Callable):
             del module.forward
 
 
+def state_of(args: Sequence, kwargs: Mapping):
+    """What a network is asked about, among the inputs of its call: its first one, by one of three names."""
+    return args[0] if args else next(kwargs[n] for n in ("hidden_states", "sample", "x") if n in kwargs)
+
+
 def in_parts(original: Callable, *args, **kwargs):
     """What `original` answers, asked about at most as many rows at once as `_AREA` allows."""
-    state = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
+    state = state_of(args, kwargs)
     rows = len(state)
-    if state.ndim == 4:
+    if isinstance(state, list):  # a tensor (C, 1, h, w) a picture
+        area = state[0].shape[-2] * state[0].shape[-1]
+    elif state.ndim == 4:
         area = state.shape[2] * state.shape[3]
     else:  # packed latents hold 2 x 2 positions in each; a vector is one
         area = 4 * state.shape[1] if state.ndim == 3 else 1
@@ -76,20 +83,28 @@ def in_parts(original: Callable, *args, **kwargs):
         named = {name: _of_rows(value, name, rows, take) for name, value in kwargs.items()}
         found.append(original(*some, **named))
     if isinstance(found[0], tuple):
-        return tuple(torch.cat(column) for column in zip(*found, strict=True))
+        return tuple(_whole(column) for column in zip(*found, strict=True))
     return type(found[0])(**{name: torch.cat([one[name] for one in found]) for name in found[0]})
 
 
-def _rows(part: slice, value: Tensor) -> Tensor:
+def _rows(part: slice, value):
     return value[part]
 
 
+def _whole(parts):
+    """Rows under rows, of tensors or of lists with a tensor a row."""
+    return sum(parts, []) if isinstance(parts[0], list) else torch.cat(list(parts))
+
+
 def _of_rows(value, name: str, rows: int, change: Callable):
-    """`change` of every tensor with a row for each picture, in a value that a network is given."""
+    """`change` of every tensor, or list, with a row for each picture, in a value that a network is given."""
     if isinstance(value, Mapping):
         return {key: _of_rows(inner, key, rows, change) for key, inner in value.items()}
-    batched = isinstance(value, Tensor) and value.ndim and len(value) == rows and name not in _SHARED
-    return change(value) if batched else value
+    if isinstance(value, list) and len(value) == rows:
+        return change(value)
+    if not isinstance(value, Tensor) or value.ndim == 0 or (name in _SHARED and value.ndim == 2):
+        return value
+    return change(value) if len(value) == rows else value
 
 
 class Guided:
@@ -102,6 +117,8 @@ class Guided:
         scheduler: whose levels the steps are at.
         step: () -> the number of steps that are done.
         unpacked, packed: between the network's layout of a state and (B, C, h, w).
+        names: of the network's inputs, in their order; the first is the state.
+        minus: whether the network answers with minus what the scheduler is given.
     """
 
     def __init__(
@@ -112,34 +129,45 @@ class Guided:
         step: Callable[[], int],
         unpacked: Callable[[Tensor], Tensor],
         packed: Callable[[Tensor], Tensor],
+        names: Sequence[str],
+        minus: bool = False,
     ):
         self.rule, self.conditions, self.scheduler, self.step = rule, conditions, scheduler, step
         self.unpacked, self.packed = unpacked, packed
+        self.names, self.minus = names, minus
         self.rows = 0
         self.memory: dict = {}  # of the run, for rules with momentum
 
-    def __call__(self, original: Callable, *args, **kwargs) -> tuple[Tensor]:
+    def __call__(self, original: Callable, *args, **kwargs) -> tuple[Tensor | list[Tensor]]:
         done, plan = self.step(), self.scheduler.timesteps
         level = level_at(self.scheduler, done)
+        level = level._replace(q=-level.q) if self.minus else level
         moment = Moment(done, len(plan), float(plan[done]), level.alpha_bar)
         branches = tuple(self.rule.needs(moment)) or (COND,)  # the pipeline asks, whatever the rule needs
-        seen = args[0] if args else kwargs["hidden_states"]
+        given = dict(zip(self.names, args)) | kwargs
+        seen = given[self.names[0]]
         rows, times = len(seen), len(branches)
         self.rows += rows * times
-        texts = [kwargs if branch == COND else self.conditions[branch] for branch in branches]
-        names = next((set(t) for t in self.conditions.values()), set())
-        joined = {
-            name: _joined([text[name] for text in texts], kwargs[name]) for name in names
-        }  # the same inputs for every branch, in the order of the branches
+        texts = [given if branch == COND else self.conditions[branch] for branch in branches]
+        inputs = next((set(t) for t in self.conditions.values()), set())
+        if all(_alike([text[name] for text in texts]) for name in inputs):
+            # the same inputs for every branch, in the order of the branches
+            joined = {name: _joined([text[name] for text in texts], given[name]) for name in inputs}
 
-        def repeated(value: Tensor) -> Tensor:
-            return torch.cat([value] * times)
+            def repeated(value):
+                return _whole([value] * times)
 
-        some = [_of_rows(value, "", rows, repeated) for value in args]
-        rest = {n: _of_rows(v, n, rows, repeated) for n, v in kwargs.items() if n not in names}
-        out = original(*some, **rest, **joined)[0]
+            rest = {n: _of_rows(v, n, rows, repeated) for n, v in given.items() if n not in inputs}
+            out = original(**rest, **joined)[0]
+        else:  # texts of different lengths, without a mask that would hide what fills them up
+            out = _whole([original(**{**given, **{n: text[n] for n in inputs}})[0] for text in texts])
+        if isinstance(seen, list):  # a tensor (C, 1, h, w) a picture
+            state, out = (torch.stack(part).squeeze(2) for part in (seen, out))
+        else:
+            state = seen
         predictions = dict(zip(branches, out.chunk(times), strict=True))
-        return (self._combined(predictions, seen, level, moment).to(out.dtype),)
+        answer = self._combined(predictions, state, level, moment).to(out.dtype)
+        return (list(answer.unsqueeze(2)) if isinstance(seen, list) else answer,)
 
     def _combined(self, out: Mapping[str, Tensor], seen: Tensor, level: Level, moment: Moment) -> Tensor:
         out = {branch: value.float() for branch, value in out.items()}
@@ -153,6 +181,12 @@ class Guided:
         return checked(self.rule, out, answer, seen, moment)
 
 
+def _alike(values: list) -> bool:
+    """Whether the branches' inputs of one name can stand under each other."""
+    shapes = [v.shape if isinstance(v, Tensor) else None for v in values]
+    return all(shape == shapes[0] for shape in shapes)
+
+
 def _joined(values: list, own):
     """The branches' inputs of one name, one under the other; what is no text in a mapping stays the call's own."""
     if isinstance(own, Mapping):
@@ -162,4 +196,6 @@ def _joined(values: list, own):
             else inner
             for key, inner in own.items()
         }
-    return torch.cat([value.to(own) for value in values])
+    if isinstance(own, list):
+        return sum(values, [])
+    return None if own is None else torch.cat([value.to(own) for value in values])

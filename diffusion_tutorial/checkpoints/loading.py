@@ -18,6 +18,7 @@ from . import memory
 from .adapters import StableDiffusionAdapter
 from .build import build, components, half, pick_device, pick_dtype, pipeline_of, place
 from .families import FAMILIES, Family
+from .lora import files
 from .silence import quiet
 from .sources import FORMS, Folder, check_name, source_of, verify
 from .student import Student, StudentAdapter
@@ -31,6 +32,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     offload: bool | None = None,
+    lora=None,
 ) -> TextToImage:
     """A text-to-image model, ready to sample.
 
@@ -49,6 +51,7 @@ def load(
             float32 on a CPU, and float16 is refused there.
         offload: whether components wait in main memory and come to the CUDA device one at a time (slower, and
             the device needs room for the largest only). None: if they do not fit all together.
+        lora: low-rank changes to add to the weights: a .safetensors file, a pair (file, scale), or a list of these.
 
     Which pipeline classes are known is in `families.FAMILIES`. The memory that a model needs is told from its
     files' headers before anything large is downloaded or loaded; see `estimate`. Downloads show huggingface_hub's
@@ -66,16 +69,18 @@ def load(
     if name_or_path is None:
         name_or_path = os.environ.get(ENVIRONMENT) or STILL_LIFE
     if isinstance(name_or_path, (list, tuple)):
+        if lora is not None:
+            raise ValueError(allowed("lora", lora, "with a cascade: None"))
         return _load_cascade(name_or_path, device, dtype, offload)
     check_name(name_or_path)
     name = os.fspath(name_or_path)
-    device = pick_device(device)
+    device, loras = pick_device(device), files(lora)
     if name in MODELS:
-        return _load_shipped(MODELS[name], device, pick_dtype(dtype, device, torch.float32))
+        return _load_shipped(MODELS[name], device, pick_dtype(dtype, device, torch.float32), loras)
     source = source_of(name_or_path)
     wanted = source.dtype = pick_dtype(dtype, device, half(source.family, device))
     placed = place(source, device, wanted, offload)
-    return build(source.complete(), source.name, device, wanted, placed)
+    return build(source.complete(), source.name, device, wanted, placed, loras=loras)
 
 
 def estimate(name_or_path: str | os.PathLike, dtype: str | torch.dtype = "float16") -> memory.MemoryEstimate:
@@ -92,7 +97,7 @@ def estimate(name_or_path: str | os.PathLike, dtype: str | torch.dtype = "float1
     return memory.MemoryEstimate(parts, source.working(dtype))
 
 
-def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> TextToImage:
+def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype, loras: Sequence = ()) -> TextToImage:
     """A model of the package, its files held against their sums; what it shares comes from the model it names."""
     from ..still_life.captions import check_words
 
@@ -106,7 +111,9 @@ def _load_shipped(row: Shipped, device: torch.device, dtype: torch.dtype) -> Tex
     if row.shares is None:
         source = Folder(folder)
         source.verified = True
-        return build(source, row.name, device, dtype, memory.WHOLE, check_words)
+        return build(source, row.name, device, dtype, memory.WHOLE, check_words, loras)
+    if loras:
+        raise ValueError(allowed("lora", str(loras[0][0]), f"with {row.name!r}: None"))
     from diffusers import UNet2DConditionModel
 
     whole = _load_shipped(MODELS[row.shares], device, dtype).adapter

@@ -27,7 +27,7 @@ from ..samplers import Step
 from ..text_to_image import OPTIONS, Samples, TextToImage, check_run, cut
 from .adapters import cuts, decode_latents, encode_pictures
 from .families import Family
-from .guided import Guided, answering, in_parts
+from .guided import Guided, answering, in_parts, state_of
 
 # What `sample` sets itself, by other names or from its own arguments.
 _OURS = {
@@ -83,8 +83,9 @@ class PipelineModel(TextToImage):
 
     def _options(self) -> frozenset[str]:
         found = {n for n in ("negative_prompt", "guidance_scale", "latents") if self._their(n) in self._call}
-        if self._scale_is_an_input and not self.denoiser.config.guidance_embeds:
-            found.discard("guidance_scale")  # distilled without one: FLUX.1 schnell
+        without = self._scale_is_an_input and not self.denoiser.config.guidance_embeds
+        if without or self.pipeline.config.get("is_distilled"):
+            found.discard("guidance_scale")  # distilled without one: FLUX.1 schnell, FLUX.2 klein
         if "eta" in self._call and "eta" in inspect.signature(self.scheduler.step).parameters:
             found.add("eta")
         if self.family.texts is not None:
@@ -94,7 +95,7 @@ class PipelineModel(TextToImage):
     @property
     def _scale_is_an_input(self) -> bool:
         """FLUX: guidance_scale is an input of the distilled network; the rule's scale has a name of its own."""
-        return "true_cfg_scale" in self._call
+        return "true_cfg_scale" in self._call and self._their("guidance_scale") != "true_cfg_scale"
 
     def _their(self, name: str) -> str:
         """The pipeline's name of our argument."""
@@ -120,10 +121,13 @@ class PipelineModel(TextToImage):
             return model.config.in_channels, height or side, width or side
         pipeline, config = self.pipeline, self.denoiser.config
         factor = pipeline.vae_scale_factor
-        side = getattr(pipeline, "default_sample_size", None) or config.sample_size
+        side = getattr(pipeline, "default_sample_size", None) or config.get("sample_size")
+        side = side or self.family.side // factor
         height, width = ((pixels // factor if pixels else side) for pixels in (height, width))
         if self.family.layout == "packed":
             return config.in_channels // 4, 2 * (height // 2), 2 * (width // 2)
+        if self.family.layout == "rows":
+            return config.in_channels, height // 2, width // 2
         return config.in_channels, height, width
 
     def _pixel_model(self) -> str:
@@ -220,7 +224,11 @@ class PipelineModel(TextToImage):
                 )
         call = self._arguments(num_inference_steps, guidance_scale, None if rule else negative, eta, options)
         if rule is not None and not self._scale_is_an_input:
-            call[self._their("guidance_scale")] = 1.0  # the pipeline's own guidance is off
+            call[self._their("guidance_scale")] = self.family.plain  # the pipeline's own guidance is off
+        if rule is None and negative is None and self.family.no_text is not None:
+            name = self._their("guidance_scale")
+            if call.get(name, self._call[name].default) > self.family.plain:
+                call["negative_prompt"] = [self.family.no_text] * len(prompts)
         self._warn_of_cuts(
             {
                 "prompt": prompts,
@@ -234,7 +242,7 @@ class PipelineModel(TextToImage):
         if initial is not None:
             call[self._their("latents")] = initial
         call["generator"] = generators(seed, shape[0])
-        call |= {"prompt": prompts, "num_images_per_prompt": num_images}
+        call |= {"prompt": list(prompts), "num_images_per_prompt": num_images}
         call["output_type"] = "np" if self.family.arrays else "pt"
 
         show = self.progress if progress is None else progress
@@ -307,7 +315,8 @@ class PipelineModel(TextToImage):
                         "guidance_scale", scale, f"with {self.name!r}: None, it was distilled without one"
                     )
                 )
-            call[self._their("guidance_scale")] = check_number("guidance_scale", scale)
+            scale = check_number("guidance_scale", scale) - 1 + self.family.plain
+            call[self._their("guidance_scale")] = scale
         if negatives is not None:
             call["negative_prompt"] = self._negative(negatives, call)
         if eta and "eta" not in self.options:
@@ -330,7 +339,7 @@ class PipelineModel(TextToImage):
                 )
         else:
             name = self._their("guidance_scale")
-            scale = call.get(name, self._call[name].default)
+            scale = call.get(name, self._call[name].default) + 1 - self.family.plain
             if scale <= 1:
                 warnings.warn(
                     f"negative_prompt has no effect at guidance_scale {scale:g}: {self.kind} guides above 1",
@@ -344,7 +353,9 @@ class PipelineModel(TextToImage):
         def rows(value):
             if isinstance(value, dict):
                 return {name: rows(inner) for name, inner in value.items()}
-            return value.repeat_interleave(num_images, 0)
+            if isinstance(value, list):
+                return [row for row in value for _ in range(num_images)]
+            return None if value is None else value.repeat_interleave(num_images, 0)
 
         return rows(self.family.texts(self.pipeline, texts, call))
 
@@ -362,7 +373,8 @@ class PipelineModel(TextToImage):
             for part, encoder, tokenizer in encoders:
                 limit = 77
                 if part in self.family.long_texts:
-                    less = self.family.long_texts[part] if name == "prompt" else 0
+                    less = self.family.long_texts[part]
+                    less = less(tokenizer) if callable(less) else less if name == "prompt" else 0
                     limit = max(call.get("max_sequence_length", default) - less, 1)
                 limits.append((encoder, tokenizer, limit))
             for text in dict.fromkeys(several):
@@ -398,10 +410,13 @@ class PipelineModel(TextToImage):
 
     def unpacked(self, state: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A state of the loop as (B, C, h, w)."""
+        if self.family.layout == "rows":
+            return state.transpose(1, 2).reshape(len(state), *shape[1:])
         if self.family.layout != "packed":
             return state
         factor = self.pipeline.vae_scale_factor
-        return self.pipeline._unpack_latents(state, shape[2] * factor, shape[3] * factor, factor)
+        state = self.pipeline._unpack_latents(state, shape[2] * factor, shape[3] * factor, factor)
+        return state.squeeze(2) if state.ndim == 5 else state  # of autoencoders for films: one moment
 
     def _upscale(self, stage, images: Tensor, call: dict, run: _Run) -> Tensor:
         """The next stage of DeepFloyd IF on pictures in [-1, 1], with the first stage's text."""
@@ -466,6 +481,8 @@ class _Run:
         model, layout = self.model, self.model.family.layout
 
         def packed(state: Tensor) -> Tensor:
+            if layout == "rows":
+                return state.flatten(2).transpose(1, 2)
             return model.pipeline._pack_latents(state, *self.shape) if layout == "packed" else state
 
         self.guided = Guided(
@@ -475,6 +492,8 @@ class _Run:
             lambda: len(self.timesteps),
             lambda state: model.unpacked(state, self.shape),
             packed,
+            tuple(inspect.signature(type(model.denoiser).forward).parameters)[1:],
+            model.family.minus,
         )
         self._stack.enter_context(answering(model.denoiser, self.guided))
 
@@ -491,8 +510,7 @@ class _Run:
         """Count the rows that go through a network, and let it take large batches in parts."""
 
         def count(_module, args, kwargs):
-            first = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
-            self.rows += len(first)
+            self.rows += len(state_of(args, kwargs))
 
         handle = module.register_forward_pre_hook(count, with_kwargs=True)
         try:

@@ -91,6 +91,30 @@ def _gemma_tokenizer():
     return GemmaTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[])
 
 
+# How Qwen's models are asked: whose turn it is, between two marks.
+_TURNS = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _qwen_tokenizer():
+    """A token a byte, and the marks of a turn."""
+    from transformers import Qwen2Tokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    marks = ["<|im_start|>", "<|im_end|>"]
+    words = [*bytes_to_unicode().values(), "<|endoftext|>", *marks]
+    tokenizer = Qwen2Tokenizer(
+        vocab={w: i for i, w in enumerate(words)},
+        merges=[],
+        pad_token="<|endoftext|>",
+        additional_special_tokens=marks,
+    )
+    tokenizer.chat_template = _TURNS
+    return tokenizer
+
+
 def _clip_text(tokenizer, projected: bool = False, width: int = 32):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -354,6 +378,137 @@ def _sana(sample_size, channels):
         "scheduler": DPMSolverMultistepScheduler(
             use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
         ),
+    }
+
+
+@_builds("ZImagePipeline")
+def _z_image(sample_size, channels):
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
+    from transformers import Qwen3Config, Qwen3Model
+
+    tokenizer = _qwen_tokenizer()
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": Qwen3Model(
+            Qwen3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=16,
+                max_position_embeddings=1024,
+            )
+        ),
+        "transformer": ZImageTransformer2DModel(
+            in_channels=4,
+            dim=48,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=32,
+            axes_dims=[8, 8, 8],
+            axes_lens=[1024, 64, 64],
+        ),
+        "vae": _vae(sample_size, shift_factor=0.1, scaling_factor=0.36),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    }
+
+
+@_builds("QwenImagePipeline")
+def _qwen_image(sample_size, channels):
+    from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    tokenizer = _qwen_tokenizer()
+    reader = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1000000.0},
+        "pad_token_id": 256,
+        "bos_token_id": 256,
+        "eos_token_id": 256,
+    }
+    eyes = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": Qwen2_5_VLForConditionalGeneration(
+            Qwen2_5_VLConfig(text_config=reader, vision_config=eyes)
+        ),
+        "transformer": QwenImageTransformer2DModel(
+            patch_size=2,
+            in_channels=16,  # 2 x 2 latents of 4 channels
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(4, 4, 8),
+        ),
+        "vae": AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 2, 2],
+            num_res_blocks=1,
+            temperal_downsample=[False, True],
+            latents_mean=[-0.7, 0.1, 0.5, -0.2],
+            latents_std=[2.8, 1.4, 2.3, 1.2],
+        ),
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    }
+
+
+@_builds("Flux2KleinPipeline")
+def _flux_2_klein(sample_size, channels):
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer, levels = _qwen_tokenizer(), 3
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(16,) * levels,
+        norm_num_groups=8,
+        layers_per_block=1,
+        latent_channels=4,
+        sample_size=sample_size * 2 ** (levels - 1),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+    )
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,  # 2 x 2 latents of 4 channels
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        timestep_guidance_channels=32,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    torch.nn.init.normal_(vae.bn.running_mean)  # what the latents' scale and shift are in this family
+    torch.nn.init.uniform_(vae.bn.running_var, 0.5, 3.0)
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=28,  # the pipeline reads its layers 9, 18 and 27
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=8,
+                max_position_embeddings=1024,
+            )
+        ),
+        "transformer": transformer,
+        "vae": vae,
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     }
 
 

@@ -152,6 +152,8 @@ class Folder:
         """Bytes to work in for one picture: the autoencoder's last maps; cascades in pixels have small ones."""
         vae = self._vae()
         channels = vae.get("block_out_channels") or vae.get("decoder_block_out_channels")
+        if channels is None and "base_dim" in vae:
+            channels = [vae["base_dim"] * factor for factor in vae["dim_mult"]]
         side = vae.get("sample_size")
         denoiser = self._config(self.family.denoisers[0])
         if channels is None:

@@ -123,6 +123,7 @@ class Student(TextToImage):
         told_model = TextToImage(
             self.adapter.guided(scale, given or (None,)), self.schedule, self.name, self.check_prompt
         )
+        told_model.asking = self.asking
         return told_model.sample(
             prompt, None, int(steps), 1.0, "ddim", 0.0, seed, num_images, None, callback, **options
         )

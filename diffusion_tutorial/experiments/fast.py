@@ -1,10 +1,12 @@
 """The student against its bars, and beside its teachers: what one, two and four evaluations of the network are worth.
 
     python -m diffusion_tutorial.experiments.fast student [--folder runs/still-life/model-fast] [--only right]
+    python -m diffusion_tutorial.experiments.fast second --folder runs/consistency/model-fast
     python -m diffusion_tutorial.experiments.fast teachers
 
-make or complete results/still_life_fast.json and results/still_life_teachers.json, from which the model card and the page
-on flows are written; about 20 minutes each on one core. Every measurement is stored when it is done.
+make or complete results/still_life_fast.json, still_life_second.json and still_life_teachers.json, from which the model
+card and the page on flows are written; about 20 minutes each on one core. `second` is a student by the other method, of
+which a part is measured, and its line of stages.jsonl is kept. Every measurement is stored when it is done.
 
 An evaluation is one picture through the U-Net once. Under guidance a teacher's step costs two of them, one without a
 prompt; the student's costs one, since scale and negative prompt are inputs. Fréchet distances are those of
@@ -14,6 +16,7 @@ prompt; the student's costs one, since scale and negative prompt are inputs. Fr�
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -40,9 +43,17 @@ NAME, TEACHER, CLASSIC = "still-life-fast", "still-life-flow", "still-life"
 SCALES = (1.0, 1.5, 2.0, 4.0, 6.0)
 RIGHT_N, HELD_OUT_N, UNSAID_N, FRECHET_N, NEGATIVE_N, SCALE_N = 1000, 500, 2000, 2000, 500, 500
 RIGHT_SCALE, FRECHET_SCALE = 2.0, 1.5
-CURVE = {CLASSIC: (4, 8), TEACHER: (1, 2, 4, 8)}  # steps of the teachers in the figure
+CURVE = {CLASSIC: (4, 8, 20), TEACHER: (1, 2, 4, 8)}  # steps of the teachers in the figure
+SECOND = (  # what is measured of the student by the other method
+    *(f"all right, {k}" for k in STEPS),
+    *(f"curve, {NAME}, {k}" for k in STEPS),
+    *(f"unsaid, a sphere, {k}" for k in (1, 4)),
+    *(f"negative, {k}" for k in (1, 4)),
+    *(f"scale {s}, {k}" for k in (1, 4) for s in (1, 6)),
+)
 NEGATIVE, AGAINST, NEGATIVE_SCALE = "a sphere", "red", 3.0
 TEACHER_STEPS = 8  # of the flow where the student is compared with it
+TEACHER_SCALE_STEPS = 4  # the same along the scale, beside the student's four
 
 
 def draw(model, captions: Sequence[str], steps: int, scale: float, negative: str | None = None) -> Tensor:
@@ -193,12 +204,30 @@ def teachers_plan(judge: Judge, classic, flow, quality, n) -> dict[str, Callable
     for model in (flow, classic):
         for steps in CURVE[model.name]:
             plan[f"curve, {model.name}, {steps}"] = lambda m=model, k=steps: quality()(m, k)
+    for scale in SCALES:
+        plan[f"scale {scale:g}, flow"] = lambda s=scale: acts(flow, judge, n(SCALE_N), TEACHER_SCALE_STEPS, s)
     return plan
+
+
+FILES = {  # what is measured -> file in results/, and what the numbers are
+    "student": (
+        "still_life_fast.json",
+        "the student against its bars: captions fulfilled, Fréchet distance, what scale and negative prompt do",
+    ),
+    "second": (
+        "still_life_second.json",
+        "a student by the other method, consistency distillation, measured as the one that ships",
+    ),
+    "teachers": (
+        "still_life_teachers.json",
+        "the classic and the flow at few evaluations, measured as the student is",
+    ),
+}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("which", choices=("student", "teachers"))
+    parser.add_argument("which", choices=FILES)
     parser.add_argument("--folder", type=Path, help="of the student (default: the one that ships)")
     parser.add_argument("--only", default="", help="measure only the keys that contain this")
     parser.add_argument("--share", type=float, default=1.0, help="of the full sample counts, to look quickly")
@@ -206,24 +235,22 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.folder:
         MODELS[NAME] = KNOWN[NAME]._replace(folder=str(args.folder.resolve()))
-    student = args.which == "student"
-    record = Record(
-        args.out or RESULTS / ("still_life_fast.json" if student else "still_life_teachers.json"),
-        "the student against its bars: captions fulfilled, Fréchet distance, what scale and negative prompt do"
-        if student
-        else "the classic and the flow at few evaluations, measured as the student is",
-        f"python -m diffusion_tutorial.experiments.fast {args.which}",
-        weights=weights_of(NAME if student else TEACHER),
-        share=args.share,
-    )
+    file, what = FILES[args.which]
+    settings = {"weights": weights_of(TEACHER if args.which == "teachers" else NAME), "share": args.share}
+    if args.which == "second":
+        lines = (MODELS[NAME].path.parent / "stages.jsonl").read_text(encoding="utf-8").splitlines()
+        settings["training"] = [stage for stage in map(json.loads, lines) if stage["stage"] == "fast"][-1]
+    command = f"python -m diffusion_tutorial.experiments.fast {args.which}"
+    record = Record(args.out or RESULTS / file, what, command, **settings)
     torch.set_num_threads(1)  # one process, one thread: timings and last digits are then the machine's own
     judge, classic, flow, n = Judge.load(), load(CLASSIC), load(TEACHER), share_of(args.share)
     quality = cache(lambda: Quality(classic, judge, n(FRECHET_N)))
-    plan = (
-        student_plan(judge, load(NAME), flow, quality, n)
-        if student
-        else teachers_plan(judge, classic, flow, quality, n)
-    )
+    if args.which == "teachers":
+        plan = teachers_plan(judge, classic, flow, quality, n)
+    else:
+        plan = student_plan(judge, load(NAME), flow, quality, n)
+    if args.which == "second":
+        plan = {key: plan[key] for key in SECOND}
     for name, function in plan.items():
         if args.only in name:
             record.measure(name, function)

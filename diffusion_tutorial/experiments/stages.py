@@ -1,9 +1,12 @@
-"""The curve of the first page's stage, where no other stored measurement has it.
+"""The curves of the pages' stages, where no other stored measurement has them.
 
     python -m diffusion_tutorial.experiments.stages
 
-makes results/stages.json: from which step of a run on can its shape be told? Readings of the judge, which knows clean
-pictures alone, of what a run holds and of what it expects, against its reading of the picture in the end.
+makes or completes results/stages.json:
+
+first        from which step of a run on its shape can be told: readings of the judge, which knows clean pictures
+             alone, of what a run holds and of what it expects, against its reading of the picture in the end
+guidance     scales that results/guidance.json lacks, measured as those in it are
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ import torch
 
 from .. import metrics
 from ..checkpoints import load
+from ..guidance import ClassifierFree
 from ..noise import gaussian, step_noise
 from ..results import RESULTS, Record
 from ..still_life.evaluate import full_caption
 from ..still_life.judge import Judge
 from ..still_life.scenes import ATTRIBUTES, sample_scenes
+from . import guidance
 
 SEED, NOISE = 970_000, 97
 N_RUNS, STEPS, SCALE = 100, 20, 4.0
+FURTHER = (0, 16, 32)  # guidance scales
 
 
 def same_as(read: dict, end: dict, names: Sequence[str]) -> dict:
@@ -72,6 +78,11 @@ def main() -> None:
     )
     model, judge = load(), Judge.load()
     record.measure("first", lambda: when_told(model, judge))
+    keys = {scale: f"guidance, cfg {scale:g}" for scale in FURTHER}
+    if any(key not in record for key in keys.values()):
+        bench = guidance.Bench(guidance.captions())
+        for scale, key in keys.items():
+            record.measure(key, lambda s=scale: bench.free(ClassifierFree(float(s))))
 
 
 if __name__ == "__main__":

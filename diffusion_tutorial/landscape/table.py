@@ -326,8 +326,8 @@ _STYLE = """
     padding: 0.6rem 0.8rem; border: 1px solid var(--pst-color-border, #ddd); border-radius: 8px; }
   .dt-landscape table tbody :is(th, td) { border: 0; padding: 0; min-width: 0; overflow-wrap: anywhere; }
   .dt-landscape tbody th { grid-column: 1 / -1; font-size: 1.05em; }
-  .dt-landscape tbody td::before { content: attr(data-label); display: block; font-size: 0.82em; font-style: normal;
-    color: var(--pst-color-text-muted, #666); }
+  .dt-landscape tbody td::before { content: attr(data-label); display: inline-block; width: 100%; font-size: 0.82em;
+    font-style: normal; color: var(--pst-color-text-muted, #666); }
 }
 @media print { .dt-landscape :is(form, output, label.dt-check) { display: none; } }
 """

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "style": ["DPI", "INK", "PALETTE", "PAPER", "RULE", "TEXT", "WIDTH", "blank", "plain", "svg"],
-        "pictures": ["filmstrip", "labelled_grid", "show_grid", "to_pil"],
+        "pictures": ["filmstrip", "labelled_grid", "lit", "show_grid", "to_pil"],
         "curves": ["accuracy_bars", "curve_with_interval", "tracks"],
         "page": ["encode", "figure", "figure_bundle", "table"],
         "fields": ["field_panels", "plane"],

@@ -8,11 +8,12 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from .. import words
 from ..errors import allowed
-from .style import INK, PALETTE, PAPER, RULE
+from .style import INK, PALETTE, PAPER, RULE, small_font
 
 _FINE = 2  # drawn at twice the size, then scaled down: smooth edges
 
@@ -35,7 +36,7 @@ def particle_frames(
         raise ValueError(
             allowed("clouds", f"lengths {sorted(counts)}", "as many steps for each, and notes to fit")
         )
-    font, side = ImageFont.load_default(12 * _FINE), size * _FINE
+    font, side = small_font(12 * _FINE), size * _FINE
     top, bottom, gap = 18 * _FINE, (16 * _FINE if notes else 0), 6 * _FINE
 
     def place(points: Tensor, left: int) -> list[tuple[float, float]]:
@@ -61,10 +62,10 @@ def particle_frames(
                 draw.ellipse((x - 2 * r, y - 2 * r, x + 2 * r, y + 2 * r), fill=colour)
             draw.rectangle((left, top, left + side - 1, top + side - 1), outline=RULE, width=_FINE)
             draw.rectangle((left, 0, left + side, top - 1), fill=PAPER)
-            draw.text((left + side / 2, top / 2), title, fill=INK, font=font, anchor="mm")
+            draw.text((left + side / 2, top / 2), words.shown(title), fill=INK, font=font, anchor="mm")
         if notes is not None:
             draw.rectangle((0, top + side, width, top + side + bottom), fill=PAPER)
-            draw.text((width / 2, top + side + bottom / 2), notes[k], fill=INK, font=font, anchor="mm")
+            draw.text((width / 2, top + side + bottom / 2), words.shown(notes[k]), fill=INK, font=font, anchor="mm")
         frames.append(sheet.resize((sheet.width // _FINE, sheet.height // _FINE), Image.Resampling.LANCZOS))
     return frames
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .. import words
 from ..errors import allowed, check_number
 from .style import INK, PALETTE, TEXT, WIDTH, blank, plain
 
@@ -27,7 +28,7 @@ def accuracy_bars(
     """
     if not values:
         raise ValueError(allowed("values", values, "name -> (value, low, high), at least one"))
-    names, rows = list(values), [_interval(name, v) for name, v in values.items()]
+    names, rows = list(map(words.shown, values)), [_interval(name, v) for name, v in values.items()]
     fig = blank(WIDTH, 0.5 + 0.3 * len(names) + (0.3 if xlabel else 0))
     axes = fig.add_subplot()
     y = np.arange(len(names))[::-1]
@@ -146,7 +147,7 @@ def _label_ends(fig, axes, ends) -> None:
     placed = sorted(
         (
             axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1],
-            "\n".join(textwrap.wrap(label, _LABEL, break_long_words=False, break_on_hyphens=False)) or label,
+            _broken(label),
             colour,
         )
         for x, y, label, colour in ends
@@ -167,6 +168,13 @@ def _label_ends(fig, axes, ends) -> None:
             va="center",
             linespacing=1,
         )
+
+
+def _broken(label: str) -> str:
+    """A label in lines that fit beside the axes."""
+    if words.language():
+        return words.wrapped(words.shown(label), _LABEL)
+    return "\n".join(textwrap.wrap(label, _LABEL, break_long_words=False, break_on_hyphens=False)) or label
 
 
 def _interval(name: str, triple: Sequence[float]) -> tuple[float, float, float]:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from .. import words
 from ..errors import allowed
 from .pictures import show_grid, to_pil
-from .style import DPI, SHOWN, svg
+from .style import DPI, SHOWN, in_language, svg
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, cards: bool = False) -> None:
@@ -36,17 +37,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, card
     # As cards its parts are boxes, and no table to those who hear it unless it says so.
     role = (lambda name: f' role="{name}"') if cards else lambda _: ""
     top = "".join(f'<th scope="col"{role("columnheader")}>{_marked(name)}</th>' for name in head)
-    labels = [f' data-label="{html.escape(name)}"' if cards else "" for name in head[1:]]
+    labels = [f' data-label="{html.escape(words.shown(name))}"' if cards else "" for name in head[1:]]
     body = "".join(
         f'<tr{role("row")}><th scope="row"{role("rowheader")}>{_marked(first)}</th>'
         + "".join(
-            f"<td{_kept_whole(c)}{role('cell')}{label}>{_marked(c)}</td>"
+            f"<td{_kept_whole(c, 10 if cards else 20)}{role('cell')}{label}>{_marked(c)}</td>"
             for c, label in zip(rest, labels, strict=True)
         )
         + "</tr>"
         for first, *rest in rows
     )
-    name, group = html.escape(caption), role("rowgroup")
+    name, group = html.escape(words.shown(caption)), role("rowgroup")
     classes = f"table dt-table{' dt-cards' if cards else ''}"
     display(
         HTML(
@@ -57,13 +58,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, card
     )
 
 
-def _kept_whole(text: str) -> str:
-    """A number with its interval stands on one line; the site's style sheet knows the class."""
-    return ' class="n"' if len(str(text)) <= 20 else ""
+def _kept_whole(text: str, most: int) -> str:
+    """A number with its interval, of at most so many letters, stands on one line: a class of the site's style sheet."""
+    return ' class="n"' if len(str(text)) <= most else ""
 
 
 def _marked(text: str) -> str:
-    parts = html.escape(str(text), quote=False).split("`")
+    parts = html.escape(words.shown(str(text)), quote=False).split("`")
     return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))
 
 
@@ -95,7 +96,7 @@ def figure_bundle(
         raise ValueError(allowed("alt", alt, "a sentence that says what the figure shows"))
     alt = " ".join(alt.split())
     if _is_figure(fig):
-        data, kind, width, height = encode(fig, dpi)
+        data, kind, width, height = encode(in_language(fig), dpi)
     else:
         pictures = to_pil(fig, scale, resample)
         if len(pictures) > 1:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+from .. import words
 from ..errors import allowed, check_choice, check_integer
-from .style import DPI, INK, PAPER, blank
+from .style import DPI, INK, PAPER, blank, small_font
 
 _GAP = 6  # pixels between pictures
 _LINE = 17  # pixels a line of a title
@@ -54,6 +56,28 @@ def to_pil(images, scale: int = 1, resample: str = "lanczos") -> list[Image.Imag
     return [p.resize((p.width * scale, p.height * scale), _RESAMPLE[resample]) for p in pictures]
 
 
+def lit(pictures: Tensor, maps: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1], or one (3, H, W), as bright as maps (B, h, w) say: full where a map is largest.
+
+    The maps are enlarged (bilinear), and each is divided by its largest value. Raises ValueError for maps below 0, maps
+    that are 0 everywhere, or a number of pictures that is neither one nor the maps'.
+    """
+    pictures = pictures[None] if pictures.ndim == 3 else pictures
+    if maps.ndim != 3 or len(pictures) not in (1, len(maps)):
+        raise ValueError(
+            allowed("maps", tuple(maps.shape), f"(B, h, w) for {len(pictures)} pictures, or for one of them")
+        )
+    largest = maps.amax((1, 2), keepdim=True)
+    if float(maps.min()) < 0 or float(largest.min()) <= 0:
+        raise ValueError(
+            allowed("maps", f"{float(maps.min()):g} to {float(maps.max()):g}", "0 and more, not all 0")
+        )
+    share = interpolate(
+        (maps / largest)[:, None], size=pictures.shape[2:], mode="bilinear", align_corners=False
+    )
+    return pictures * share
+
+
 def show_grid(
     images,
     titles: Sequence[str] | None = None,
@@ -77,6 +101,7 @@ def show_grid(
         )
     if row_titles is not None and len(row_titles) != rows:
         raise ValueError(allowed("row_titles", f"{len(row_titles)} titles", f"{rows} (rows)"))
+    row_titles = row_titles and list(map(words.shown, row_titles))
     each = titles is not None and len(titles) == len(pictures)
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
     room = max(10, int(width / 6.6))  # letters that fit above a picture
@@ -185,7 +210,8 @@ def labelled_grid(
         raise ValueError(
             allowed("images", f"{len(pictures)} pictures", f"{len(row_labels)} rows x {len(column_labels)}")
         )
-    font = ImageFont.load_default(13)
+    font = small_font(13)
+    row_labels, column_labels = (list(map(words.shown, labels)) for labels in (row_labels, column_labels))
     width, height = pictures[0].size
     left = 12 + max(math.ceil(font.getlength(t)) for t in row_labels)
     cell = max(width, least, *(math.ceil(font.getlength(t)) for t in column_labels)) + _GAP
@@ -209,8 +235,12 @@ def _width(text: str) -> int:
     """Pixels that a title's line takes."""
     from matplotlib.textpath import TextPath
 
+    if not text.isascii() and words.language():
+        return math.ceil(words.columns(text) * _TITLE * DPI / 72 / 2)
     return math.ceil(TextPath((0, 0), text, size=_TITLE).get_extents().x1 * DPI / 72) if text.strip() else 0
 
 
 def _wrap(text: str, room: int) -> str:
+    if words.language():
+        return words.wrapped(words.shown(text), room)
     return "\n".join(textwrap.wrap(text, room)) or text

@@ -232,8 +232,8 @@ def _shadow(sdf, origin: Tensor, direction: Tensor, softness: float = 5.0) -> Te
     return light
 
 
-def _render_shape(shape: str, s: Scenes, size: int, samples: int) -> Tensor:
-    """Scenes that all show `shape` -> (B, 3, size, size) in [0, 1]."""
+def _render_shape(shape: str, s: Scenes, size: int, samples: int, regions: bool = False) -> Tensor:
+    """Scenes that all show `shape` -> (B, 3, size, size) in [0, 1]: colours, or with `regions` those of `masks`."""
     sdf, rest = _SDF[shape]
     n, side = len(s), size * samples
     radius = torch.tensor(_RADIUS)[s.labels[:, 2]] * s.stretch
@@ -283,21 +283,13 @@ def _render_shape(shape: str, s: Scenes, size: int, samples: int) -> Tensor:
         """World -> the unit shape's own frame."""
         return turn((point - centre[:, scene]) / radius[scene], scene)
 
-    # Floor and wall.
+    # Where floor and wall are met.
     origin = eye[:, owner]
     to_floor = torch.where(ray[1] < -1e-4, -origin[1] / ray[1], torch.inf)
     to_wall = torch.where(ray[2] < -1e-4, (s.wall_z[owner] - origin[2]) / ray[2], torch.inf)
     on_floor = to_floor < to_wall
     ground = origin + torch.minimum(to_floor, to_wall) * ray
     place = local(ground, owner)
-    facing = torch.where(on_floor, light[1, owner], light[2, owner])
-    contact = (sdf(*place) * radius[owner] / 0.45).clamp(0, 1)
-    gap = (ground[2] - s.wall_z[owner]).where(on_floor, ground[1])
-    corner = 0.80 + 0.20 * (gap / 0.7).clamp(0, 1)  # less light where wall and floor meet
-    base = torch.where(on_floor, floor[:, owner], wall[:, owner])
-    power = s.light_power[owner]
-    lit = facing * _shadow(sdf, place, turn(light, torch.arange(n))[:, owner])
-    colour = base * power * corner * (0.34 * (0.45 + 0.55 * contact) + 0.80 * lit)
 
     # The object, where its bounding ball is hit.
     start = local(origin, owner)
@@ -309,6 +301,22 @@ def _render_shape(shape: str, s: Scenes, size: int, samples: int) -> Tensor:
         t = t + sdf(*(o + t * d))
     hit = sdf(*(o + t * d)).abs() < 0.01
     index, o, d, t = index[hit], o[:, hit], d[:, hit], t[hit]
+    if regions:
+        shows = torch.stack([torch.zeros_like(on_floor), on_floor, ~on_floor])
+        shows[:, index] = torch.tensor([[True], [False], [False]])
+        return shows.float().reshape(3, n, size, samples, size, samples).mean((3, 5)).transpose(0, 1)
+
+    # The colours of floor and wall.
+    facing = torch.where(on_floor, light[1, owner], light[2, owner])
+    contact = (sdf(*place) * radius[owner] / 0.45).clamp(0, 1)
+    gap = (ground[2] - s.wall_z[owner]).where(on_floor, ground[1])
+    corner = 0.80 + 0.20 * (gap / 0.7).clamp(0, 1)  # less light where wall and floor meet
+    base = torch.where(on_floor, floor[:, owner], wall[:, owner])
+    power = s.light_power[owner]
+    lit = facing * _shadow(sdf, place, turn(light, torch.arange(n))[:, owner])
+    colour = base * power * corner * (0.34 * (0.45 + 0.55 * contact) + 0.80 * lit)
+
+    # The colours of the object.
     scene = owner[index]
     p = o + t * d
     e = 2e-3
@@ -345,12 +353,28 @@ def _render_shape(shape: str, s: Scenes, size: int, samples: int) -> Tensor:
     return picture ** (1 / 2.2)
 
 
+REGIONS = ("object", "floor", "wall")
+
+
+@torch.no_grad()
+def masks(scenes: Scenes, size: int = 64, samples: int = 2, chunk: int = 4) -> Tensor:
+    """Scenes -> (B, 3, size, size), the share of each pixel that shows each of REGIONS; the three add up to 1.
+
+    By the rays that `render` casts for the same size and samples. A shadow belongs to what it falls on.
+    """
+    return _by_shape(scenes, size, samples, chunk, regions=True)
+
+
 @torch.no_grad()
 def render(scenes: Scenes, size: int = 64, samples: int = 2, chunk: int = 4) -> Tensor:
     """Scenes -> pictures (B, 3, size, size) in [0, 1], `samples` x `samples` rays a pixel.
 
     The result does not depend on `chunk`, which only bounds the memory (about 3 MB a picture).
     """
+    return _by_shape(scenes, size, samples, chunk)
+
+
+def _by_shape(scenes: Scenes, size: int, samples: int, chunk: int, regions: bool = False) -> Tensor:
     for name, value in (("size", size), ("samples", samples), ("chunk", chunk)):
         if value < 1:
             raise ValueError(f"{name} is {value}; allowed: 1 or more")
@@ -358,5 +382,5 @@ def render(scenes: Scenes, size: int = 64, samples: int = 2, chunk: int = 4) -> 
     for k, shape in enumerate(ATTRIBUTES["shape"]):  # one distance function at a time
         members = (scenes.labels[:, 0] == k).nonzero().squeeze(1)
         for part in members.split(chunk):
-            pictures[part] = _render_shape(shape, scenes[part], size, samples)
+            pictures[part] = _render_shape(shape, scenes[part], size, samples, regions)
     return pictures

@@ -72,6 +72,8 @@ class Run:
                 "init": "shipped" if self.init else "scratch",
                 "commit": self.commit,
             }
+            if "method" in self.config[name]:
+                record["method"] = self.config[name]["method"]
             with open(self.out / "stages.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 

@@ -5,9 +5,11 @@ mixture_widget    the same samplers on points in the plane, where the perfect de
 guidance_widget   one start over several scales, by each kind of guidance
 guided_plane_widget  points in the plane under guidance, over the density that the scale names
 negative_widget   a text-to-image model with and without a negative prompt, the formulas side by side
+attention_widget  which word each place of a picture looks up, at any step of its run
 LiveWidget        what both are made of, for widgets of one's own
 """
 
+from .attention import AttentionWidget, attention_widget
 from .base import STATIC, LiveWidget, Shown, picture_page
 from .guidance import GuidanceWidget, GuidedPlaneWidget, guidance_widget, guided_plane_widget
 from .mixture import MixtureWidget, mixture_widget
@@ -16,6 +18,7 @@ from .sampler import SamplerWidget, sampler_widget
 
 __all__ = [
     "STATIC",
+    "AttentionWidget",
     "GuidanceWidget",
     "GuidedPlaneWidget",
     "LiveWidget",
@@ -23,6 +26,7 @@ __all__ = [
     "NegativeWidget",
     "SamplerWidget",
     "Shown",
+    "attention_widget",
     "guidance_widget",
     "guided_plane_widget",
     "mixture_widget",

@@ -20,6 +20,7 @@ import ipywidgets as ipw
 
 from ..errors import allowed
 from ..plots import encode
+from ..words import say
 
 STATIC = "DIFFUSION_TUTORIAL_STATIC"
 STYLE = {"description_width": "7.5em"}
@@ -122,7 +123,7 @@ class LiveWidget(ipw.VBox):
                 self._timer.cancel()
             self._timer = threading.Timer(self.delay, self._run, (self._wanted, self.settings))
             self._timer.daemon = True
-            self.status.value = "<em>waiting …</em>"
+            self.status.value = f"<em>{say('waiting …')}</em>"
             self._timer.start()
 
     def _run(self, number: int, settings) -> None:
@@ -130,7 +131,7 @@ class LiveWidget(ipw.VBox):
             if number != self._wanted:
                 return False
             if num_steps >= 10 and step_index % 5 == 4:
-                self._tell(number, f"<em>step {step_index + 1} of {num_steps} …</em>")
+                self._tell(number, f"<em>{say('step {k} of {n} …', k=step_index + 1, n=num_steps)}</em>")
             return True
 
         with self._run_lock:
@@ -164,8 +165,8 @@ class LiveWidget(ipw.VBox):
 
     def _repr_mimebundle_(self, **kwargs):
         if self.shown:
-            text = self.shown.label or "a picture"
-            still = {"text/plain": f"[picture: {text}]", "text/html": self.picture.value}
+            text = self.shown.label or say("a picture")
+            still = {"text/plain": say("[picture: {text}]", text=text), "text/html": self.picture.value}
         else:
             still = {"text/plain": f"[{self.error}]", "text/html": self.status.value}
         if os.environ.get(STATIC, "") not in ("", "0"):

@@ -15,6 +15,7 @@ from ..noise import gaussian, step_noise
 from ..plots import labelled_grid, path_picture, to_pil
 from ..samplers import walk
 from ..text_to_image import Samples, TextToImage
+from ..words import say
 from .base import STYLE, WIDE, LiveWidget, Shown, picture_page
 from .sampler import most_steps
 
@@ -41,8 +42,16 @@ class GuidanceSettings:
     def label(self) -> str:
         """The settings in one line."""
         start, stop = self.interval
-        inside = f", interval {start:g} to {stop:g} of the run" if self.method in ("all", INTERVAL) else ""
-        return f"“{self.prompt}”: {self.num_inference_steps} steps of DDIM, seed {self.seed}{inside}"
+        inside = ""
+        if self.method in ("all", INTERVAL):
+            inside = say(", interval {start} to {stop} of the run", start=f"{start:g}", stop=f"{stop:g}")
+        return say(
+            "“{prompt}”: {steps} steps of DDIM, seed {seed}{inside}",
+            prompt=self.prompt,
+            steps=self.num_inference_steps,
+            seed=self.seed,
+            inside=inside,
+        )
 
 
 @dataclass(frozen=True)
@@ -74,17 +83,18 @@ class GuidanceWidget(LiveWidget):
         common = {"style": STYLE, "layout": WIDE}
         super().__init__(
             {
-                "prompt": ipw.Text(value=prompt, description="Prompt", continuous_update=False, **common),
-                "method": ipw.Dropdown(value=method, options=["all", *methods], description="Method", **common),
+                "prompt": ipw.Text(value=prompt, description=say("Prompt"), continuous_update=False, **common),
+                "method": ipw.Dropdown(value=method, options=["all", *methods], description=say("Method"), **common),
                 "largest": ipw.FloatSlider(
-                    value=largest, min=2.0, max=32.0, step=1.0, description="Largest scale", readout_format=".0f", **common
+                    value=largest, min=2.0, max=32.0, step=1.0, readout_format=".0f",
+                    description=say("Largest scale"), **common
                 ),
                 "interval": ipw.FloatRangeSlider(
-                    value=interval, min=0.0, max=1.0, step=0.05, description="Interval", readout_format=".2f", **common
+                    value=interval, min=0.0, max=1.0, step=0.05, description=say("Interval"), readout_format=".2f", **common
                 ),
-                "steps": ipw.IntSlider(value=steps, min=1, max=most_steps(model), description="Steps", **common),
+                "steps": ipw.IntSlider(value=steps, min=1, max=most_steps(model), description=say("Steps"), **common),
                 "seed": ipw.BoundedIntText(
-                    value=seed, min=0, max=2**31 - 1, description="Seed", style=STYLE, layout={"width": "16em"}
+                    value=seed, min=0, max=2**31 - 1, description=say("Seed"), style=STYLE, layout={"width": "16em"}
                 ),
             },
             delay,
@@ -128,14 +138,19 @@ class GuidanceWidget(LiveWidget):
             if drawn[method].stopped:
                 return None
         pictures = [picture for method in methods for picture in to_pil(drawn[method], self.scale)]
-        sheet = labelled_grid(pictures, list(methods), [f"scale {s:g}" for s in scales])
+        sheet = labelled_grid(pictures, list(methods), [say("scale {s}", s=f"{s:g}") for s in scales])
         label = settings.label()
-        numbers = ", ".join(f"{method} {samples.seconds:.1f} s" for method, samples in drawn.items())
-        alt = (
-            f"Pictures from one start, {label}. A row each for {', '.join(methods)}; the scale grows from left to right: "
-            f"{', '.join(f'{s:g}' for s in scales)}."
+        numbers = say(", ").join(f"{method} {samples.seconds:.1f} s" for method, samples in drawn.items())
+        alt = say(
+            "Pictures from one start, {label}. A row each for {methods}; the scale grows from left to right: {scales}.",
+            label=label,
+            methods=say(", ").join(methods),
+            scales=say(", ").join(f"{s:g}" for s in scales),
         )
-        page = picture_page(f"{label}. Time for {len(scales)} pictures: {numbers}.", (sheet, alt))
+        said = say(
+            "{label}. Time for {count} pictures: {numbers}.", label=label, count=len(scales), numbers=numbers
+        )
+        page = picture_page(said, (sheet, alt))
         return Strips(settings, page, label, "", tuple(scales), drawn)
 
 
@@ -174,9 +189,13 @@ class PlaneSettings:
 
     def label(self) -> str:
         """The settings in one line."""
-        return (
-            f"class {self.label_of_class}, scale {self.scale:g}, {self.num_inference_steps} steps of "
-            f"{self.sampler.upper()}, seed {self.seed}"
+        return say(
+            "class {which}, scale {scale}, {steps} steps of {sampler}, seed {seed}",
+            which=self.label_of_class,
+            scale=f"{self.scale:g}",
+            steps=self.num_inference_steps,
+            sampler=self.sampler.upper(),
+            seed=self.seed,
         )
 
 
@@ -212,17 +231,17 @@ class GuidedPlaneWidget(LiveWidget):
         super().__init__(
             {
                 "scale": ipw.FloatSlider(
-                    value=scale, min=1.0, max=10.0, step=0.25, description="Scale", readout_format=".2f", **common
+                    value=scale, min=1.0, max=10.0, step=0.25, description=say("Scale"), readout_format=".2f", **common
                 ),
                 "sampler": ipw.Dropdown(
-                    value=sampler, options=[("DDIM", "ddim"), ("DDPM", "ddpm")], description="Sampler", **common
+                    value=sampler, options=[("DDIM", "ddim"), ("DDPM", "ddpm")], description=say("Sampler"), **common
                 ),
                 "target": ipw.Dropdown(
-                    value=target, options=list(range(mixture.num_classes)), description="Class", **common
+                    value=target, options=list(range(mixture.num_classes)), description=say("Class"), **common
                 ),
-                "steps": ipw.IntSlider(value=steps, min=4, max=100, description="Steps", **common),
+                "steps": ipw.IntSlider(value=steps, min=4, max=100, description=say("Steps"), **common),
                 "seed": ipw.BoundedIntText(
-                    value=seed, min=0, max=2**31 - 1, description="Seed", style=STYLE, layout={"width": "16em"}
+                    value=seed, min=0, max=2**31 - 1, description=say("Seed"), style=STYLE, layout={"width": "16em"}
                 ),
             },
             delay,
@@ -249,13 +268,21 @@ class GuidedPlaneWidget(LiveWidget):
         unguided = far(solve(guided.conditional, x, levels, settings.sampler, seed=settings.seed), truth)
         distance, floor = far(positions[-1], truth), far(tilted.sample(self.points, settings.seed + 1), truth)
         label = settings.label()
-        alt = (
-            f"Paths of {self.points} points, {label}, over the tilted density. Six of them are in colour, with a ring "
-            "where they start and a dot where they end."
+        alt = say(
+            "Paths of {points} points, {label}, over the tilted density. Six of them are in colour, with a ring where "
+            "they start and a dot where they end.",
+            points=self.points,
+            label=label,
         )
         page = picture_page(
-            f"{label}. Behind the points: the tilted density. Distance of the ends from it: {distance:.2f}; without "
-            f"guidance: {unguided:.2f}; of as many draws from the tilted density itself: {floor:.2f}.",
+            say(
+                "{label}. Behind the points: the tilted density. Distance of the ends from it: {distance}; without "
+                "guidance: {unguided}; of as many draws from the tilted density itself: {floor}.",
+                label=label,
+                distance=f"{distance:.2f}",
+                unguided=f"{unguided:.2f}",
+                floor=f"{floor:.2f}",
+            ),
             (path_picture(positions, tilted.log_prob, limit=self.limit), alt),
         )
         return GuidedPaths(settings, page, label, "", tuple(positions), distance, unguided, floor)

@@ -11,6 +11,7 @@ from ..noise import gaussian, step_noise
 from ..plots import path_picture
 from ..samplers import SAMPLERS, trajectory
 from ..schedules import NoiseSchedule
+from ..words import say
 from .base import LiveWidget, Shown, picture_page
 from .sampler import sampler_controls
 
@@ -27,9 +28,14 @@ class MixtureSettings:
 
     def label(self) -> str:
         """The settings in one line."""
-        eta = f" with eta {self.eta:g}" if self.eta else ""
-        title = SAMPLERS[self.sampler].title
-        return f"{self.num_inference_steps} steps of {title}{eta}, {self.spacing}, seed {self.seed}"
+        return say(
+            "{steps} steps of {title}{eta}, {spacing}, seed {seed}",
+            steps=self.num_inference_steps,
+            title=SAMPLERS[self.sampler].title,
+            eta=say(" with eta {eta}", eta=f"{self.eta:g}") if self.eta else "",
+            spacing=self.spacing,
+            seed=self.seed,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,14 +99,23 @@ class MixtureWidget(LiveWidget):
             self.mixture.sample(self.points, settings.seed), self.mixture, projections=16
         )
         label = settings.label()
-        alt = (
-            f"Paths of {self.points} points from noise to a density of blobs, {label}. Six of them are in colour, "
-            "with a ring where they start and a dot where they end."
+        alt = say(
+            "Paths of {points} points from noise to a density of blobs, {label}. Six of them are in colour, with a "
+            "ring where they start and a dot where they end.",
+            points=self.points,
+            label=label,
         )
         picture = path_picture(positions, self.mixture.log_prob)
         page = picture_page(
-            f"{label}. {nfe} evaluations of the denoiser. Distance of the {self.points} ends from the data: "
-            f"{distance:.2f}; of as many points drawn from the data itself: {floor:.2f}.",
+            say(
+                "{label}. {nfe} evaluations of the denoiser. Distance of the {points} ends from the data: {distance}; "
+                "of as many points drawn from the data itself: {floor}.",
+                label=label,
+                nfe=nfe,
+                points=self.points,
+                distance=f"{distance:.2f}",
+                floor=f"{floor:.2f}",
+            ),
             (picture, alt),
         )
         return Paths(settings, page, label, "", tuple(positions), distance, nfe)

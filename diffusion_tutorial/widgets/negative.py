@@ -10,6 +10,7 @@ from ..errors import allowed, check_choice
 from ..guidance import ClassifierFree, Interval, NegativePrompt, PerpNeg, Rule, ThreeBranch
 from ..plots import labelled_grid, to_pil
 from ..text_to_image import Samples, TextToImage
+from ..words import say
 from .base import STYLE, WIDE, LiveWidget, Shown, picture_page
 from .sampler import most_steps
 
@@ -24,6 +25,16 @@ CHOICES = {
     "the one in use and the guess": BOTH,
     **{title: name for name, (title, _) in FORMULAS.items()},
 }
+
+
+def say_title(title: str) -> str:
+    """A formula's title in the reader's language."""
+    known = {
+        "in use": say("in use"),
+        "three predictions": say("three predictions"),
+        "the one in use and the guess": say("the one in use and the guess"),
+    }
+    return known.get(title, title)
 
 
 @dataclass(frozen=True)
@@ -53,11 +64,17 @@ class NegativeSettings:
 
     def label(self) -> str:
         """The settings in one line."""
-        window = f" at steps {self.start + 1} to {self.stop}" if self.start < self.stop else " at no step"
-        window = "" if (self.start, self.stop) == (0, self.steps) else window
-        return (
-            f"“{self.prompt}”, not “{self.negative_prompt}”{window}: guidance {self.guidance_scale:g}, "
-            f"{self.steps} steps, seed {self.seed}"
+        window = say(" at no step")
+        if self.start < self.stop:
+            window = say(" at steps {first} to {last}", first=self.start + 1, last=self.stop)
+        return say(
+            "“{prompt}”, not “{negative}”{window}: guidance {scale}, {steps} steps, seed {seed}",
+            prompt=self.prompt,
+            negative=self.negative_prompt,
+            window="" if (self.start, self.stop) == (0, self.steps) else window,
+            scale=f"{self.guidance_scale:g}",
+            steps=self.steps,
+            seed=self.seed,
         )
 
 
@@ -92,23 +109,24 @@ class NegativeWidget(LiveWidget):
         text = {"style": STYLE, "layout": WIDE, "continuous_update": False}
         common = {"style": STYLE, "layout": WIDE}
         controls = {
-            "prompt": ipw.Text(value=prompt, description="Prompt", **text),
+            "prompt": ipw.Text(value=prompt, description=say("Prompt"), **text),
             "negative_prompt": ipw.Text(
-                value=negative_prompt, description="Negative", placeholder="what to steer away from", **text
+                value=negative_prompt, description=say("Negative"), placeholder=say("what to steer away from"), **text
             ),
             "formula": ipw.Dropdown(
-                value=formula, options=list(CHOICES.items()), description="Formula", **common
+                value=formula, options=[(say_title(title), name) for title, name in CHOICES.items()],
+                description=say("Formula"), **common
             ),
             "guidance": ipw.FloatSlider(
-                value=guidance, min=0.0, max=15.0, step=0.5, description="Guidance scale", readout_format=".1f",
+                value=guidance, min=0.0, max=15.0, step=0.5, description=say("Guidance scale"), readout_format=".1f",
                 **common,
             ),
             "window": ipw.IntRangeSlider(
-                value=(0, steps) if window is None else window, min=0, max=steps, description="Acts from, to",
+                value=(0, steps) if window is None else window, min=0, max=steps, description=say("Acts from, to"),
                 **common,
             ),
             "seed": ipw.BoundedIntText(
-                value=seed, min=0, max=2**31 - 1, description="Seed", style=STYLE, layout={"width": "16em"}
+                value=seed, min=0, max=2**31 - 1, description=say("Seed"), style=STYLE, layout={"width": "16em"}
             ),
         }  # fmt: skip
         super().__init__(controls, delay)
@@ -146,16 +164,28 @@ class NegativeWidget(LiveWidget):
             found[name] = run(rule, settings.negative_prompt if "neg" in rule.branches else None)
             if found[name].stopped:
                 return None
-        titles = ["without", *(FORMULAS[name][0] for name in found)]
+        titles = [say("without"), *(say_title(FORMULAS[name][0]) for name in found)]
         pictures = [to_pil(samples, self.scale)[0] for samples in (plain, *found.values())]
         label = settings.label()
-        costs = ", ".join(f"{FORMULAS[name][0]} {samples.nfe}" for name, samples in found.items())
-        alt = f"{len(pictures)} pictures of the same noise, {', '.join(titles)}: {label}"
+        costs = say(", ").join(
+            f"{say_title(FORMULAS[name][0])} {samples.nfe}" for name, samples in found.items()
+        )
+        alt = say(
+            "{count} pictures of the same noise, {titles}: {label}",
+            count=len(pictures),
+            titles=say(", ").join(titles),
+            label=label,
+        )
         note = ""
         if settings.guidance_scale == 1 and "used" in found:
-            note = "At guidance scale 1 the formula in use does not contain the negative prompt."
+            note = say("At guidance scale 1 the formula in use does not contain the negative prompt.")
         page = picture_page(
-            f"{label}. Evaluations of the network: without {plain.nfe}, {costs}.",
+            say(
+                "{label}. Evaluations of the network: without {plain}, {costs}.",
+                label=label,
+                plain=plain.nfe,
+                costs=costs,
+            ),
             (labelled_grid(pictures, [""], titles), alt),
         )
         return Compared(settings, page, label, note, plain, found)

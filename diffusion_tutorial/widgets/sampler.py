@@ -13,6 +13,7 @@ from ..plots import labelled_grid, to_pil
 from ..samplers import SAMPLERS
 from ..schedules import SPACINGS
 from ..text_to_image import Samples, TextToImage
+from ..words import say
 from .base import STYLE, WIDE, LiveWidget, Shown, picture_page
 
 _COLUMNS, _SIDE = 6, 64  # of the filmstrip; its pictures are this wide at most
@@ -37,12 +38,18 @@ class Settings:
 
     def label(self) -> str:
         """The settings in one line."""
-        negative = f", not “{self.negative_prompt}”" if self.negative_prompt else ""
-        eta = f", eta {self.eta:g}" if self.eta else ""
-        spacing = f", {self.spacing}" if self.spacing else ""
-        return (
-            f"“{self.prompt}”{negative}: {self.num_inference_steps} steps of {self.sampler}{eta}{spacing}, "
-            f"guidance {self.guidance_scale:g}, seed {self.seed}"
+        negative = say(", not “{prompt}”", prompt=self.negative_prompt) if self.negative_prompt else ""
+        eta = say(", eta {eta}", eta=f"{self.eta:g}") if self.eta else ""
+        return say(
+            "“{prompt}”{negative}: {steps} steps of {sampler}{eta}{spacing}, guidance {scale}, seed {seed}",
+            prompt=self.prompt,
+            negative=negative,
+            steps=self.num_inference_steps,
+            sampler=self.sampler,
+            eta=eta,
+            spacing=f"{say(', ')}{self.spacing}" if self.spacing else "",
+            scale=f"{self.guidance_scale:g}",
+            seed=self.seed,
         )
 
 
@@ -80,16 +87,16 @@ class SamplerWidget(LiveWidget):
         text = {"style": STYLE, "layout": WIDE, "continuous_update": False}
         common = {"style": STYLE, "layout": WIDE}
         controls = {
-            "prompt": ipw.Text(value=prompt, description="Prompt", **text),
+            "prompt": ipw.Text(value=prompt, description=say("Prompt"), **text),
             "negative_prompt": ipw.Text(
-                value=negative_prompt, description="Negative", placeholder="what to steer away from", **text
+                value=negative_prompt, description=say("Negative"), placeholder=say("what to steer away from"), **text
             ),
             **sampler_controls(sampler, steps, eta, spacing or own_spacing(model), seed, most_steps(model)),
             "guidance": ipw.FloatSlider(
-                value=guidance, min=0.0, max=15.0, step=0.5, description="Guidance scale", readout_format=".1f",
+                value=guidance, min=0.0, max=15.0, step=0.5, description=say("Guidance scale"), readout_format=".1f",
                 **common,
             ),
-            "filmstrip": ipw.Checkbox(value=filmstrip, description="the way there, step by step", **common),
+            "filmstrip": ipw.Checkbox(value=filmstrip, description=say("the way there, step by step"), **common),
         }  # fmt: skip
         order = (
             "prompt",
@@ -113,7 +120,7 @@ class SamplerWidget(LiveWidget):
             values["steps"],
             values["guidance"],
             values["seed"],
-            values["sampler"] if driven else "its own loop",
+            values["sampler"] if driven else say("its own loop"),
             values["eta"] if driven and values["sampler"] == "ddim" else 0.0,
             None if not driven or spacing == own_spacing(self.model) else spacing,
             values["filmstrip"],
@@ -129,7 +136,7 @@ class SamplerWidget(LiveWidget):
     def _make(self, settings: Settings, callback) -> Picture | None:
         note, negative = "", settings.negative_prompt or None
         if negative and settings.guidance_scale == 1:
-            negative, note = None, "At guidance scale 1 a negative prompt has no effect."
+            negative, note = None, say("At guidance scale 1 a negative prompt has no effect.")
         takes = self.model.options
         samples = self.model.sample(
             settings.prompt,
@@ -147,17 +154,24 @@ class SamplerWidget(LiveWidget):
             return None
         picture = to_pil(samples, self.scale)[0]
         label = settings.label()
-        parts = [(picture, "Picture sampled for " + label)]
+        parts = [(picture, say("Picture sampled for {label}", label=label))]
         if settings.filmstrip:
             parts.append(
                 (
                     strip(samples),
-                    "Filmstrip of that run, from its first step to its last: above, the state x_t; below, the "
-                    "picture that the network expects there.",
+                    say(
+                        "Filmstrip of that run, from its first step to its last: above, the state x_t; below, the "
+                        "picture that the network expects there."
+                    ),
                 )
             )
-        numbers = f"{samples.nfe} evaluations of the network, {samples.seconds:.2f} s"
-        page = picture_page(f"{label}. {numbers}.", *parts)
+        said = say(
+            "{label}. {nfe} evaluations of the network, {seconds} s.",
+            label=label,
+            nfe=samples.nfe,
+            seconds=f"{samples.seconds:.2f}",
+        )
+        page = picture_page(said, *parts)
         return Picture(settings, page, label, note, samples, _png(picture))
 
 
@@ -173,16 +187,22 @@ def sampler_controls(
         "sampler": ipw.Dropdown(
             value=sampler,
             options=[(s.title, name) for name, s in SAMPLERS.items()],
-            description="Sampler",
+            description=say("Sampler"),
             **common,
         ),
-        "steps": ipw.IntSlider(value=steps, min=1, max=most, description="Steps", **common),
+        "steps": ipw.IntSlider(value=steps, min=1, max=most, description=say("Steps"), **common),
         "eta": ipw.FloatSlider(
-            value=eta, min=0.0, max=1.0, step=0.1, description="eta (DDIM)", readout_format=".1f", **common
+            value=eta,
+            min=0.0,
+            max=1.0,
+            step=0.1,
+            description=say("eta (DDIM)"),
+            readout_format=".1f",
+            **common,
         ),
-        "spacing": ipw.Dropdown(value=spacing, options=list(SPACINGS), description="Spacing", **common),
+        "spacing": ipw.Dropdown(value=spacing, options=list(SPACINGS), description=say("Spacing"), **common),
         "seed": ipw.BoundedIntText(
-            value=seed, min=0, max=2**31 - 1, description="Seed", style=STYLE, layout={"width": "16em"}
+            value=seed, min=0, max=2**31 - 1, description=say("Seed"), style=STYLE, layout={"width": "16em"}
         ),
     }
 

@@ -1,24 +1,39 @@
 // What a stage shows, as it stands in the address: #stage=few-steps&steps=10&seed=1&guess=20. A value that the stage does
 // not have is left out, so that an old link still opens.
 
-/** { at, set, guess } for the stage `about` (its `name`, `key`, `setKey`, `stops`, `sets`, `guesses`, `first`), or null. */
+/** { at, set, guess, place } for the stage `about` (its `name`, `key`, `setKey`, `stops`, `sets`, `guesses`, `first`), or null. */
 export function fromAddress(hash, about) {
   const said = new URLSearchParams(hash.replace(/^#/, ""));
   if (said.get("stage") !== about.name) return null;
   const place = (list, value, otherwise) => (list.includes(value) ? list.indexOf(value) : otherwise);
-  const guess = place(about.stops, said.get("guess"), -1);
+  const guess = place(about.guesses.map((_, k) => nameOfGuess(about, k)), said.get("guess"), null);
   return {
     at: place(about.stops, said.get(about.key), about.first),
     set: place(about.sets.map(({ name }) => name), said.get(about.setKey), 0),
-    guess: about.guesses.includes(guess) ? guess : null,
+    guess,
+    place: about.plane?.pad ? placeOf(said.get("place"), about.plane.reach) : null,
   };
 }
 
+/** How a guess stands in the address: the stop that it is, or its number from 1 on. */
+function nameOfGuess({ guesses, stops }, k) {
+  return guesses[k] === null ? String(k + 1) : stops[guesses[k]];
+}
+
+/** { x, y } of "0.25,-1" where both lie within reach, else null. */
+function placeOf(text, reach) {
+  const found = /^(-?\d{1,2}(?:\.\d{1,4})?),(-?\d{1,2}(?:\.\d{1,4})?)$/.exec(text ?? "");
+  if (!found) return null;
+  const [x, y] = found.slice(1).map(Number);
+  return Math.abs(x) <= reach.x && Math.abs(y) <= reach.y ? { x, y } : null;
+}
+
 /** The part of the address after "#" that opens this state. */
-export function toAddress(about, { at, set, guess }) {
+export function toAddress(about, { at, set, guess, place = null }) {
   const said = new URLSearchParams({ stage: about.name, [about.key]: about.stops[at] });
   if (about.sets.length > 1) said.set(about.setKey, about.sets[set].name);
-  if (guess !== null) said.set("guess", about.stops[guess]);
+  if (guess !== null) said.set("guess", nameOfGuess(about, guess));
+  if (place) said.set("place", `${place.x},${place.y}`);
   return `#${said}`;
 }
 

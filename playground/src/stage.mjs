@@ -11,14 +11,15 @@ export function start(root) {
   const all = (name) => [...root.querySelectorAll(`.stage-${name}`)];
   const one = (name) => root.querySelector(`.stage-${name}`);
   const slider = root.querySelector("input[type=range]");
-  const state = { at: about.first, set: 0, guess: null };
+  const state = { at: about.first, set: 0, guess: null, place: null }; // place: of a pad, where it has left its set's own
   const { words } = about;
   let shown = null; // the set whose pictures have come and are on show
   let timer = 0;
+  let figure = null; // the drawing of the state in a plane, where the stage has one
 
   slider.addEventListener("input", () => move({ at: slider.valueAsNumber }));
-  for (const button of all("option")) button.addEventListener("click", () => guess(Number(button.dataset.at)));
-  for (const button of all("set")) button.addEventListener("click", () => move({ set: Number(button.dataset.set) }));
+  for (const button of all("option")) button.addEventListener("click", () => guess(Number(button.dataset.guess)));
+  for (const button of all("set")) button.addEventListener("click", () => move({ set: Number(button.dataset.set), place: null }));
   for (const button of all("chip")) button.addEventListener("click", () => attempt(button));
   one("reveal").addEventListener("click", () => {
     unveil();
@@ -26,11 +27,21 @@ export function start(root) {
     slider.focus();
   });
   one("copy").addEventListener("click", copy);
+  one("save").addEventListener("click", () => save(one("views"), one("plane canvas"), `${toAddress(about, state).replace(/[^\w.-]+/g, "-").slice(1)}.png`));
+  one("copy-cell")?.addEventListener("click", copyCell);
   one("draw")?.addEventListener("click", draw);
   for (const word of all("word")) word.addEventListener("change", article);
-  drag(one("views"));
+  if (one("views")) drag(one("views"));
   addEventListener("hashchange", fromLink);
   if (!fromLink()) show();
+  if (about.plane) loaded().then(mountPlane);
+
+  /** The figure is drawn once the page itself has come. */
+  async function mountPlane() {
+    const { mount } = await import(`./plane-${about.plane.kind}.mjs`);
+    figure = mount(root.querySelector(".stage-plane > div"), about, move);
+    figure.draw({ ...state });
+  }
 
   /** The state that the address asks for, if it does; whether it did. */
   function fromLink() {
@@ -55,13 +66,13 @@ export function start(root) {
   }
 
   function attempt(chip) {
-    move({ at: Number(chip.dataset.at), set: Number(chip.dataset.set) });
+    move({ at: Number(chip.dataset.at), set: Number(chip.dataset.set), place: null });
     chip.setAttribute("aria-pressed", "true");
     one("look").textContent = chip.dataset.look;
   }
 
-  function guess(at) {
-    state.guess = at;
+  function guess(number) {
+    state.guess = number;
     unveil();
     show();
     later();
@@ -77,15 +88,29 @@ export function start(root) {
     slider.value = at;
     slider.style.setProperty("--share", `${(100 * at) / (about.stops.length - 1)}%`);
     const veiled = "veiled" in one("curve").dataset; // no number before the reader has guessed
-    const says = filled(veiled || rows[at].plain ? words.plain : words.says, rows[at]);
+    const row = rowAt(at);
+    const says = filled(veiled || row.plain ? words.plain : words.says, row);
     slider.setAttribute("aria-valuetext", says);
-    one("value").textContent = about.stops[at];
+    one("value").textContent = row.stop;
     one("says").textContent = says;
     for (const button of all("set")) button.setAttribute("aria-pressed", String(Number(button.dataset.set) === set));
-    for (const button of all("option")) button.setAttribute("aria-pressed", String(Number(button.dataset.at) === guess));
+    for (const button of all("option")) button.setAttribute("aria-pressed", String(Number(button.dataset.guess) === guess));
     curve.forEach((values, k) => trace(points(values, about.frame), k, at));
     mark(guess);
-    pictures();
+    if (one("views")) pictures();
+    figure?.draw({ ...state });
+    const cell = root.querySelector(".stage-notebook code");
+    if (cell) cell.textContent = filled(about.code, settings());
+  }
+
+  /** The numbers of a stop, with its name in words. */
+  function rowAt(at) {
+    return { ...about.sets[state.set].rows[at], stop: words.stops[at] };
+  }
+
+  /** What the stage shows, as settings of the playground and of `sample`. */
+  function settings() {
+    return { ...about.live[state.at], ...about.sets[state.set].live };
   }
 
   /** A series of the curve, and its dot. */
@@ -101,10 +126,12 @@ export function start(root) {
 
   function mark(guess) {
     one("answer").hidden = guess === null;
-    one("mark").style.visibility = guess === null ? "hidden" : "visible";
+    const stop = guess === null ? null : about.guesses[guess]; // some guesses are no stop of the control
+    one("mark").style.visibility = stop === null ? "hidden" : "visible";
     if (guess === null) return;
-    one("answer").textContent = filled(words.answer, { guess: about.stops[guess] });
-    const x = about.frame.left + (about.frame.width * guess) / (about.stops.length - 1);
+    one("answer").textContent = filled(words.answer, { guess: words.guesses[guess] });
+    if (stop === null) return;
+    const x = about.frame.left + (about.frame.width * stop) / (about.stops.length - 1);
     one("mark").setAttribute("transform", `translate(${x.toFixed(1)} 0)`);
   }
 
@@ -128,7 +155,7 @@ export function start(root) {
       }
       shown = set;
     }
-    const row = about.sets[set].rows[state.at];
+    const row = rowAt(state.at);
     views.forEach((view, k) => {
       const image = view.querySelector("img");
       if (image.getAttribute("src") !== source) image.setAttribute("src", source);
@@ -185,21 +212,31 @@ export function start(root) {
     }
   }
 
+  async function copyCell() {
+    const button = one("copy-cell");
+    try {
+      await navigator.clipboard.writeText(root.querySelector(".stage-notebook code").textContent);
+      one("spoken").textContent = button.textContent = words.copied;
+    } catch {
+      getSelection().selectAllChildren(root.querySelector(".stage-notebook code"));
+    }
+  }
+
   /** The playground in the stage's own place, with the stage's settings. The press is the reader's word to load. */
   async function draw() {
     one("draw").disabled = true;
-    const settings = { ...about.live[state.at], ...about.sets[state.set].live };
+    const given = settings();
     const said = Object.fromEntries(all("word").filter((word) => word.value).map((word) => [word.name, word.value]));
     try {
       const [captions] = await Promise.all([import("./captions.mjs"), import("./element.mjs")]);
-      if (all("word").length) settings.prompt = captions.caption(said);
+      if (all("word").length) given.prompt = captions.caption(said);
     } catch {
       one("draw").disabled = false;
       one("spoken").textContent = one("promise").textContent = words.missing;
       return;
     }
     const live = document.createElement("diffusion-playground");
-    for (const [name, value] of Object.entries({ ...about.model, preset: about.preset, settings: JSON.stringify(settings), begin: "" })) live.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ ...about.model, preset: about.preset, settings: JSON.stringify(given), begin: "" })) live.setAttribute(name, value);
     const head = document.createElement("p");
     head.className = "playground-title";
     head.slot = "head";
@@ -208,6 +245,37 @@ export function start(root) {
     one("offer").replaceWith(live);
     one("spoken").textContent = words.live;
   }
+}
+
+/** When the page and all that it asked for has come. */
+function loaded() {
+  return document.readyState === "complete" ? Promise.resolve() : new Promise((done) => addEventListener("load", done, { once: true }));
+}
+
+/** Save what the views show, side by side, or else the figure, as a PNG file. */
+function save(views, figure, name) {
+  const shown = [...(views?.querySelectorAll("img") ?? [])];
+  let picture = figure;
+  if (shown.length) {
+    const side = 2 * Math.round(shown[0].parentElement.clientWidth);
+    picture = Object.assign(document.createElement("canvas"), { width: side * shown.length, height: side });
+    const context = picture.getContext("2d");
+    shown.forEach((image, k) => {
+      const [box, all] = [image.parentElement.getBoundingClientRect(), image.getBoundingClientRect()];
+      const scale = side / box.width;
+      context.save();
+      context.beginPath();
+      context.rect(k * side, 0, side, side);
+      context.clip();
+      context.drawImage(image, k * side + scale * (all.left - box.left), scale * (all.top - box.top), scale * all.width, scale * all.height);
+      context.restore();
+    });
+  }
+  picture.toBlob((blob) => {
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }, "image/png");
 }
 
 for (const root of document.querySelectorAll(".dt-stage")) start(root);

@@ -28,6 +28,9 @@ class Page:
 
     name: str
     text: str
+    twin: Page | None = (
+        None  # the English page, where this one is in another language: its anchors are this one's
+    )
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -71,7 +74,8 @@ class Page:
                 while slug in slugs:
                     slug, number = f"{first}-{number}", number + 1
                 slugs.add(slug)
-        return slugs | set(self.places) | set(SPAN.findall(self.text))
+        own = slugs | set(self.places) | set(SPAN.findall(self.text))
+        return own | self.twin.anchors if self.twin else own
 
 
 def flat(blocks: list[Block]) -> Iterator[Block]:
@@ -103,10 +107,10 @@ def order(toc: Path) -> list[str]:
     return list(walk(site.root.docname))
 
 
-def source_of(name: str, root: Path) -> Path:
-    """The text of a document: a chapter's stands in book/."""
+def source_of(name: str, root: Path, spoken: str = "") -> Path:
+    """The text of a document: a chapter's stands in book/; in another language in the folder `spoken` of it."""
     folder, _, stem = name.rpartition("/")
-    path = root / ("book" if folder == FOLDER else folder) / f"{stem}.md"
+    path = root / ("book" if folder == FOLDER else folder) / spoken / f"{stem}.md"
     if not path.is_file():
         raise Unpublishable(f"{name}, which _toc.yml names, has no source {path.relative_to(root)}")
     return path
@@ -114,12 +118,13 @@ def source_of(name: str, root: Path) -> Path:
 
 @dataclass(frozen=True)
 class Book:
-    """All pages in order, the papers, and the public addresses."""
+    """All pages in order, the papers, and the public addresses. spoken: the folder of another language than English."""
 
     pages: dict[str, Page]
     papers: Papers
     address: Address
     root: Path
+    spoken: str = ""
     numbers: dict[str, int] = field(init=False)
     homes: dict[str, str] = field(init=False)
 
@@ -134,13 +139,17 @@ class Book:
         object.__setattr__(self, "homes", dict(labels))
 
     @classmethod
-    def read(cls, root: Path) -> Book:
-        """The book of a checkout: _toc.yml, book/*.md, book/references.bib, _config.yml."""
+    def read(cls, root: Path, spoken: str = "") -> Book:
+        """The book of a checkout: _toc.yml, book/*.md, book/references.bib, _config.yml; in English, or made for
+        another language."""
         names = order(root / "_toc.yml")
         texts = {name: source_of(name, root).read_text(encoding="utf-8") for name in names}
         pages = {name: Page(name, text) for name, text in texts.items()}
+        if spoken:
+            there = {name: source_of(name, root, spoken).read_text(encoding="utf-8") for name in names}
+            pages = {name: Page(name, there[name], page) for name, page in pages.items()}
         papers = Papers.read(root / "book" / "references.bib")
-        return cls(pages, papers, Address.read(root / "_config.yml"), root)
+        return cls(pages, papers, Address.read(root / "_config.yml"), root, spoken)
 
     def number(self, label: str) -> int:
         if label not in self.numbers:
@@ -148,7 +157,8 @@ class Book:
         return self.numbers[label]
 
     def page_address(self, name: str, anchor: str = "") -> str:
-        return f"{self.address.site}{name}.html{'#' + anchor if anchor else ''}"
+        folder = f"{self.spoken}/" if self.spoken else ""
+        return f"{self.address.site}{folder}{name}.html{'#' + anchor if anchor else ''}"
 
     def equation(self, label: str, here: str) -> str:
         """`(3)`, with a link to its page if that is another one."""
@@ -178,6 +188,8 @@ class Book:
             return self.address.file(rest), rest
         if colon and scheme in ("binder", "colab"):
             self.file(rest)
+            if self.spoken and rest.startswith(f"{FOLDER}/"):
+                rest = f"{FOLDER}/{self.spoken}/{rest.removeprefix(f'{FOLDER}/')}"
             return getattr(self.address, f"{scheme}_notebook")(rest), rest
         path, _, anchor = target.partition("#")
         if re.fullmatch(r"[\w-]+", path) and not anchor:

@@ -7,6 +7,7 @@ import re
 
 import nbformat
 from nbformat import NotebookNode
+from translated.words import say
 
 from .blocks import Block, Unpublishable, breaks_lines, indented, not_allowed, parse
 from .book import Book, flat
@@ -39,6 +40,13 @@ def quoted(title: str, body: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in lines)
 
 
+def head(name: str) -> str:
+    """The title of a note that has none of its own."""
+    said = {"note": say("Note"), "tip": say("Tip"), "hint": say("Hint"), "important": say("Important")}
+    said |= {"warning": say("Warning"), "caution": say("Caution"), "seealso": say("See also")}
+    return said.get(name, name.capitalize())
+
+
 def opened(title: str) -> str:
     """The start of a fold. The title is bold, so that it is one where a reader takes the fold away."""
     return f"<details>\n<summary><b>{title}</b></summary>"
@@ -62,17 +70,17 @@ def directive(block: Block, book: Book, here: str) -> str:
         return "\n\n".join(filter(None, (picture, text(body, book, here))))
     inside = text(body, book, here)
     if name in ("playground", "stage"):
-        live = f"Live on [the page of this chapter]({book.page_address(here)})."
+        live = say("Live on [the page of this chapter]({page}).", page=book.page_address(here))
         return quoted(live, inside)
     if name == "dropdown" or (
         name in ("admonition", *NOTES) and "dropdown" in block.options.get("class", "")
     ):
-        return f"{opened(argument or name.capitalize())}\n\n{inside}\n\n</details>"
+        return f"{opened(argument or head(name))}\n\n{inside}\n\n</details>"
     if name == "admonition":
         return quoted(inline(argument, book, here), inside)
     if name in NOTES:
         first = f"{argument}\n{body}" if argument else body
-        return quoted("See also" if name == "seealso" else name.capitalize(), text(first, book, here))
+        return quoted(head(name), text(first, book, here))
     raise not_allowed("a directive", name, DIRECTIVES)
 
 
@@ -154,7 +162,7 @@ def references(sources: list[str], book: Book) -> NotebookNode | None:
     if not keys:
         return None
     lines = "\n".join(f"- {line}" for line in book.papers.listed(keys))
-    cell = nbformat.v4.new_markdown_cell(f"## References\n\n{lines}")
+    cell = nbformat.v4.new_markdown_cell(f"## {say('References')}\n\n{lines}")
     cell["id"] = "references"
     return cell
 

@@ -65,6 +65,9 @@ LOOPS = {
     "sd3 without T5": ("StableDiffusion3Pipeline", {"text_encoder_3": None, "tokenizer_3": None}, {}),
     "flux": ("FluxPipeline", {}, {"height": 32, "width": 48}),
     "sana": ("SanaPipeline", {}, {}),
+    "z-image": ("ZImagePipeline", {}, {"height": 32, "width": 48}),
+    "qwen-image": ("QwenImagePipeline", {}, {"height": 32, "width": 48}),
+    "klein": ("Flux2KleinPipeline", {}, {"height": 32, "width": 48}),
     "if": ("IFPipeline", {}, {}),
     "karlo": ("UnCLIPPipeline", {"super": None}, {}),
     **{name: ("StableDiffusionXLPipeline", {"scheduler": s}, {}) for name, s in EDM.items()},
@@ -436,7 +439,8 @@ def test_each_encoder_of_a_loop_has_its_own_limit(saved, caplog):
 def test_half_precision(saved, kind):
     """bfloat16, which a CPU has too: near the float32 picture. Karlo enlarges by an interpolation that torch
     has in bfloat16 on no CPU."""
-    call = {"height": 32, "width": 32} if kind == "FluxPipeline" else {}
+    sized = ("FluxPipeline", "ZImagePipeline", "QwenImagePipeline", "Flux2KleinPipeline")
+    call = {"height": 32, "width": 32} if kind in sized else {}
     call |= {"num_inference_steps": 2, "guidance_scale": 2.0}
     half = load(saved(kind), device="cpu", dtype="bfloat16")
     assert half.dtype == torch.bfloat16
@@ -459,21 +463,24 @@ def call_loop(pipeline, model, n, prompts=(PROMPT,), count=1, negatives=None, st
     kind, names = type(pipeline).__name__, FAMILIES[type(pipeline).__name__].names
     settings |= {names.get("num_inference_steps", "num_inference_steps"): steps}
     if "guidance_scale" in settings:
-        settings[names.get("guidance_scale", "guidance_scale")] = settings.pop("guidance_scale")
+        scale = settings.pop("guidance_scale") - 1 + FAMILIES[kind].plain
+        settings[names.get("guidance_scale", "guidance_scale")] = scale
     if kind != "IFPipeline":
         shape = model._shape(settings.get("height"), settings.get("width"))
         x = noise.gaussian((n, *shape), 4)
-        if kind == "FluxPipeline":
+        if FAMILIES[kind].layout == "packed":
             x = pipeline._pack_latents(x, n, *shape)
         settings[names.get("latents", "latents")] = x
     if kind == "SanaPipeline":
         settings |= {"use_resolution_binning": False, "height": 32, "width": 32}
     if kind == "IFPipeline":
         settings["clean_caption"] = False
+    if kind == "QwenImagePipeline" and negatives is None:  # it guides with a given text alone
+        negatives = [" "] * len(prompts)
     if negatives is not None:
         settings["negative_prompt"] = negatives
     out = pipeline(
-        list(prompts),
+        prompt=list(prompts),
         num_images_per_prompt=count,
         generator=generators(4, n),
         output_type="np" if kind == "UnCLIPPipeline" else "pt",
@@ -498,7 +505,7 @@ def test_loops_are_diffusers_own(saved, name):
     assert ours.prompts == [PROMPT] * 2 + ["blue"] * 2 and len(ours.timesteps) == 3
 
 
-@pytest.mark.parametrize("name", ["sd3", "sana", "if", "EDMEulerScheduler", "flux"])
+@pytest.mark.parametrize("name", ["sd3", "sana", "z-image", "qwen-image", "if", "EDMEulerScheduler", "flux"])
 def test_loops_with_a_negative_prompt(saved, name):
     model, folder, call = loop(saved, name)
     if name == "flux":
@@ -549,7 +556,7 @@ def test_trajectories(saved, name):
     if model.kind not in ("UnCLIPPipeline",):  # Karlo goes on to enlarge
         torch.testing.assert_close(run.decode(steps[-1].x_s), run.images, atol=1e-5, rtol=0)
         assert torch.equal(run.latents, steps[-1].x_s)
-    if model.kind in ("StableDiffusion3Pipeline", "FluxPipeline"):
+    if name in ("sd3", "flux", "z-image", "qwen-image", "klein"):
         for s in steps:  # Euler's step along the straight line
             share = [math.sqrt(v) / (math.sqrt(v) + math.sqrt(1 - v)) for v in (s.alpha_bar_t, s.alpha_bar_s)]
             torch.testing.assert_close(s.x_s, share[1] * s.x0 + (1 - share[1]) * s.eps, atol=1e-3, rtol=1e-3)
@@ -632,6 +639,8 @@ RULED = {
     "sd3": 4.0,
     "sana": 4.0,
     "flux": 3.0,
+    "z-image": 4.0,
+    "klein": 4.0,
     "EDMEulerScheduler": 4.0,
     "EDMDPMSolverMultistepScheduler": 4.0,
 }
@@ -642,6 +651,8 @@ RULED = {
 def test_plain_guidance_by_rule_is_the_pipelines_own(saved, name, negative):
     model, _, call = loop(saved, name)
     scale = RULED[name]
+    if negative and "negative_prompt" not in model.options:
+        pytest.skip("its pipeline takes no negative prompt; a rule does")
     theirs = {"true_cfg_scale": scale, "guidance_scale": 2.5} if name == "flux" else {"guidance_scale": scale}
     plain = {"negative_prompt": negative or ""} if name == "flux" else {"negative_prompt": negative}
     settings = {"num_inference_steps": 3, "seed": 4, "num_images": 2, **call}
@@ -660,6 +671,53 @@ def test_plain_guidance_by_rule_is_the_pipelines_own(saved, name, negative):
     assert (weak - ours).abs().max() > 1e-3
 
 
+def test_qwen_images_own_guidance_is_as_long_as_the_prompts_answer(saved):
+    """Its "negative prompt": two branches in the velocity, then at each position the length of the prompt's answer."""
+    model, _, call = loop(saved, "qwen-image")
+    settings, s = {"num_inference_steps": 3, "seed": 4, **call}, 4.0
+
+    def velocity(run):
+        first = run.trajectory[0]
+        v = (first.eps - first.x0).double()
+        return model.pipeline._pack_latents(v, *v.shape)
+
+    negative, prompt = (
+        velocity(model.sample(PROMPT, guidance=ClassifierFree(k), **settings)) for k in (0.0, 1.0)
+    )
+    plain = negative + s * (prompt - negative)
+    expected = plain * prompt.norm(dim=-1, keepdim=True) / plain.norm(dim=-1, keepdim=True)
+    for text in (None, " "):  # without one it would not guide at all: the scale is what was asked for
+        own = model.sample(PROMPT, text, guidance_scale=s, **settings)
+        assert own.nfe == 6 and (velocity(own) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (plain - expected).abs().max() > 1e-3 * expected.abs().max()
+    by_rule = model.sample(PROMPT, guidance=ClassifierFree(s), **settings)
+    assert (velocity(by_rule) - plain).abs().max() <= 1e-5 * plain.abs().max()
+    assert model.sample(PROMPT, guidance_scale=1.0, **settings).nfe == 3
+
+
+@pytest.mark.parametrize("text", ["blue", "a longer text than the prompt is", PROMPT[::-1]])
+def test_branches_of_other_lengths_are_asked_apart(saved, text):
+    """Z-Image and Qwen-Image read texts at their own lengths; answers do not depend on who is asked beside whom."""
+    for name in ("z-image", "qwen-image"):
+        model, _, call = loop(saved, name)
+        settings = {"num_inference_steps": 2, "seed": 4, **call}
+        alone = model.sample(text, guidance=Conditional(), **settings).trajectory[0].x0
+        rule = NegativePrompt(0.0)  # the negative's answer, whatever the prompt's is
+        beside = model.sample(PROMPT, text, guidance=rule, **settings).trajectory[0].x0
+        assert (alone - beside).abs().max() <= 1e-5 * alone.abs().max()
+
+
+def test_z_images_scale_is_ours(saved):
+    """Its formula is eps_c + g (eps_c - eps_n) with g = s - 1: its default of 5 is our 6, and 0 is the prompt alone."""
+    model, _, call = loop(saved, "z-image")
+    settings = {"num_inference_steps": 2, "seed": 4, **call}
+    assert signature("ZImagePipeline").guidance_scale == 6.0
+    default, same = (model.sample(PROMPT, **more, **settings) for more in ({}, {"guidance_scale": 6.0}))
+    assert torch.equal(default.images, same.images) and default.nfe == 4
+    assert model.sample(PROMPT, guidance_scale=1.0, **settings).nfe == 2
+    assert default.prompts == [PROMPT]  # diffusers writes into the list that it is given
+
+
 @pytest.mark.parametrize("kind", ["PixArtAlphaPipeline", "PixArtSigmaPipeline"])
 def test_pixart_by_rule_is_the_pipelines_own(saved, kind):
     """PixArt goes through our samplers: its latents are diffusers' own, and a rule is what makes them."""
@@ -676,7 +734,7 @@ def test_pixart_by_rule_is_the_pipelines_own(saved, kind):
     assert (ours.latents - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "EDMEulerScheduler"])
+@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "z-image", "qwen-image", "klein", "EDMEulerScheduler"])
 def test_the_other_rules_in_a_loop(saved, name):
     model, _, call = loop(saved, name)
     settings = {"num_inference_steps": 4, "seed": 4, **call}
@@ -716,12 +774,12 @@ def test_the_other_rules_in_a_loop(saved, name):
     assert (two.latents[1] - one.latents[1]).abs().max() <= 1e-4 * size
 
 
-@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "EDMEulerScheduler"])
+@pytest.mark.parametrize("name", ["sd3", "sana", "flux", "z-image", "qwen-image", "klein", "EDMEulerScheduler"])
 def test_rules_that_are_not_affine_act_on_what_they_name(saved, name):
     """Projection acts on x0, whatever the network predicts: made again here from the pipeline's own first step."""
     model, _, call = loop(saved, name)
     settings = {"num_inference_steps": 3, "seed": 4, **call}
-    s = 4.0
+    s = 40.0 if name == "klein" else 4.0  # a random network of its kind hardly heeds the text
 
     def run(rule):
         return model.sample(PROMPT, guidance=rule, **settings)
@@ -747,7 +805,7 @@ def test_a_rule_and_true_guidance_are_one_too_many(saved):
     assert "forward" not in flux.denoiser.__dict__
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux", "sana", "if", "karlo", "EDMEulerScheduler"])
+@pytest.mark.parametrize("name", [*RULED, "if", "karlo"])
 def test_large_batches_go_through_the_network_in_parts(saved, name, monkeypatch):
     from diffusion_tutorial.checkpoints import guided
 
@@ -797,7 +855,8 @@ def test_arguments_of_our_samplers_are_refused(saved, name):
     with pytest.raises(UnsupportedModelError, match="runs its own loop"):
         model.encode_text(["red"])
     every = {"negative_prompt", "latents", "guidance"}
-    more = {"karlo": {"latents"}, "if": {"negative_prompt"}}.get(name, every)
+    without = every - {"negative_prompt"}
+    more = {"karlo": {"latents"}, "if": {"negative_prompt"}, "klein": without}.get(name, every)
     assert model.options == more | {"guidance_scale"}
 
 
@@ -1013,7 +1072,8 @@ def test_options_of_a_loop_on_the_command_line(saved, tmp_path, capsys):
 @pytest.mark.parametrize("kind", starts())
 def test_on_cuda_whole_and_offloaded(saved, kind):
     """The same noise on the card: near the CPU's picture in float32, finite in half, the same when offloaded."""
-    call = {"height": 32, "width": 32} if kind == "FluxPipeline" else {}
+    sized = ("FluxPipeline", "ZImagePipeline", "QwenImagePipeline", "Flux2KleinPipeline")
+    call = {"height": 32, "width": 32} if kind in sized else {}
     call |= {"num_inference_steps": 2, "seed": 3}
     on_cpu = load(saved(kind), device="cpu").sample(PROMPT, **call).images
     exact = load(saved(kind), device="cuda", dtype="float32").sample(PROMPT, **call).images

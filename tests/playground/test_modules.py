@@ -30,6 +30,7 @@ def values(tmp_path_factory) -> Path:
         "walks": golden.walks(),
         "flow_walks": golden.flow_walks(),
         "plane": golden.plane(),
+        "boards": golden.boards(),
         "schedules": golden.schedules(),
         "predictions": golden.predictions(),
         "rules": golden.rules(),
@@ -44,7 +45,7 @@ def values(tmp_path_factory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", ["modules", "stage", "engine", "family"])
+@pytest.mark.parametrize("name", ["modules", "stage", "parts", "engine", "family"])
 def test_the_browser_gives_what_python_gives(values, name):
     """engine: the whole model on WebAssembly in Node, seven runs, final latents within 1e-3 and pictures within 3/255;
     family: the same of the models beside the classic."""

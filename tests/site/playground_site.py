@@ -140,8 +140,9 @@ def pages(folder: Path) -> None:
         for name in playground.stills():
             page(folder / f"{name}-{theme}.html", theme, element(name))
         for name in stage.facts():
-            live = {"manifest": "static/model/manifest.json", "megabytes": f"{sum(SIZES.values()) / 1e6:.1f}"}
-            text = stage.element(name, "static", live) + "<p>" + "What stands below. " * 40 + "</p>"
+            text = (
+                stage.element(name, "static", live_model(name)) + "<p>" + "What stands below. " * 40 + "</p>"
+            )
             page(folder / f"stage-{name}-{theme}.html", theme, text, "stage")
     page(folder / "two.html", "light", element("intro") + element("few-steps"))
     page(folder / "bare.html", "light", element("intro").replace(attributes(), ""))
@@ -150,9 +151,22 @@ def pages(folder: Path) -> None:
 
 def attributes(name: str = "intro") -> str:
     """What the directive would write of this site's models."""
-    sizes = {"still-life": sum(SIZES.values()) / 1e6} | {model: size / 1e6 for model, size in FURTHER.items()}
-    models = playground.stills()[name].get("models", ["still-life"])
-    return playground.attributes(("manifest.json", {model: sizes[model] for model in models}), "static")
+    return playground.attributes(("manifest.json", sizes(name)), "static")
+
+
+def sizes(preset: str) -> dict[str, float]:
+    """Megabytes of the models of a preset, by name."""
+    known = {"still-life": sum(SIZES.values()) / 1e6} | {model: size / 1e6 for model, size in FURTHER.items()}
+    return {model: known[model] for model in playground.stills()[preset].get("models", ["still-life"])}
+
+
+def live_model(name: str) -> dict | None:
+    """What the stage is told of this site's models, whether or not real ones were exported."""
+    preset = stage.facts()[name]["preset"]
+    if preset is None:
+        return None
+    told = stage.told("manifest.json", sizes(preset), "static")
+    return told | {"manifest": "static/model/manifest.json"}
 
 
 def element(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from docutils import nodes
 from fontTools.ttLib import TTFont
 from PIL import Image
 
@@ -71,6 +72,15 @@ class TestPictures:
         assert {c.lower() for c in plots.PALETTE} - {"#000000"} <= colours <= set(pictures.DARK)
         assert not colours & set(re.findall(r"#[0-9a-f]{6}\b", dark))
 
+    def test_a_plot_of_pixels_is_told_from_a_sheet_of_samples(self):
+        """The style sheet turns the one over on a dark page, and must not touch the other's colours."""
+        sheet = np.full((60, 90, 3), 255)
+        sheet[10:60, 10:80] = (200, 30, 30)
+        page = "".join(
+            f'<img class="dark-light" src="data:image/png;base64,{png(a)}">' for a in (self.plot, sheet)
+        )
+        assert re.findall('class="([^"]*)"', pictures.marked(page)) == ["dark-light dt-pixels", "dark-light"]
+
     def test_a_drawing_keeps_its_bytes(self, tmp_path):
         drawing = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 30 20"/>'
         source = f'"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}"'
@@ -113,6 +123,16 @@ class TestFormulas:
     )
     def test_a_break_at_the_top_is_seen(self, tex, breaks):
         assert mathematics.breaks_lines(tex) is breaks
+
+    @pytest.mark.parametrize(
+        ("after", "holds"), [(". So", True), ("), so", True), ("-th", True), (" and", False), ("", False)]
+    )
+    def test_no_line_begins_with_the_sign_after_a_formula(self, after, holds):
+        formula = nodes.math("x", "x")
+        paragraph = nodes.paragraph(
+            "", "", nodes.Text("If "), formula, *([nodes.Text(after)] if after else [])
+        )
+        assert mathematics.holds(formula) is holds and paragraph.index(formula) == 1
 
     def test_formulas_are_drawn_once_and_speak(self, tmp_path):
         asked = [(r"\bar\alpha_t", False), (r"x = \frac{1}{2}", True), (r"\frac{1}", False)]

@@ -162,6 +162,21 @@ def test_a_link_far_down_the_page_lands_below_the_bar(browser, address, page, wi
 
 
 @pytest.mark.site
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_in_the_dark_a_plot_is_the_dark_one_and_stands_on_no_slab(opened, page):
+    page = opened(f"{page}.html", color_scheme="dark")
+    plots = page.evaluate(
+        """[...document.querySelectorAll("article img.dt-vector")].filter((image) => image.offsetParent)
+          .map((image) => [image.classList.contains("only-dark"), getComputedStyle(image).backgroundColor])"""
+    )
+    assert set(map(tuple, plots)) <= {(True, "rgba(0, 0, 0, 0)")}
+    turned = page.evaluate(
+        """[...document.querySelectorAll("article img.dt-pixels")].map((image) => getComputedStyle(image).filter)"""
+    )
+    assert all("invert" in how for how in turned)
+
+
+@pytest.mark.site
 def test_print_opens_proofs_and_answers_and_leaves_plumbing_away(opened):
     page = opened(f"{CHAPTERS[-1]}.html")
     page.emulate_media(media="print")

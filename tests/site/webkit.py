@@ -91,7 +91,13 @@ class WebKit:
             raise RuntimeError(f"{said['error']}: {said['message']}") from None
 
     def open(self, url: str) -> None:
+        """Go to a page and wait until it has loaded: the driver's answer may come while the last one is still there."""
         self.send("POST", f"{self.session}/url", {"url": url})
+        end = time.monotonic() + ANSWERS
+        while self.ask("return [location.href, document.readyState];") != [url, "complete"]:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{url} has not loaded in {ANSWERS} s")
+            time.sleep(0.05)
 
     def size(self, width: int, height: int) -> None:
         self.send("POST", f"{self.session}/window/rect", {"width": width, "height": height})

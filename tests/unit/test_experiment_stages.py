@@ -24,3 +24,16 @@ def test_what_is_stored_of_the_first_page():
         assert set(state) == set(ATTRIBUTES) and all(v["n"] == stages.N_RUNS for v in state.values())
     assert all(v["value"] == 1 for v in first["holds"][-1].values())  # the end, against itself
     assert first["holds"][0]["shape"]["high"] < 0.4 < first["expects"][0]["shape"]["value"]
+
+
+def test_the_further_scales_are_measured_as_the_others():
+    """Scale 0 pushes by nothing, so it is what guidance.json has of classifier guidance at scale 0, number for number."""
+    further, before = read("stages")["measured"], read("guidance")["measured"]
+    assert stages.FURTHER == (0, 16, 32)
+    none, unpushed = further["guidance, cfg 0"], before["classifier 0"]
+    assert all(none[key] == unpushed[key] for key in ("adherence", "all_right", "entropy"))
+    assert all(abs(none["frechet"][k] - unpushed["frechet"][k]) < 0.01 for k in ("value", "low", "high"))
+    right = [further[f"guidance, cfg {s}"]["all_right"] for s in stages.FURTHER]
+    assert right[0]["high"] < 0.05 and right[2]["high"] < before["cfg 2"]["all_right"]["low"]
+    size = [further[f"guidance, cfg {s}"]["entropy"]["size"] for s in (16, 32)]
+    assert max(s["high"] for s in size) < before["cfg 8"]["entropy"]["size"]["low"]

@@ -16,7 +16,7 @@ NAME = PACKAGE.name
 
 # From the ground up. A folder stands for all that is in it.
 FLOORS = (
-    ("_faces", "errors", "noise", "schedules", "predictions"),
+    ("_faces", "errors", "words", "noise", "schedules", "predictions"),
     ("results", "samplers"),
     ("guidance", "metrics", "plots"),
     ("text_to_image",),

@@ -9,7 +9,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from diffusion_tutorial.experiments import flow
-from diffusion_tutorial.metrics import frechet_distance
+from diffusion_tutorial.metrics import frechet_distance, total_variation
 from diffusion_tutorial.results import Record
 from diffusion_tutorial.still_life.models import MODELS
 from diffusion_tutorial.still_life.scenes import ATTRIBUTES
@@ -144,6 +144,20 @@ def test_the_excess_is_a_difference_of_distances_with_the_interval_of_chance():
     assert e.value == pytest.approx(far - near) and e.low < 1.0 < e.high and e.high - e.low < 0.6
     same = flow.excess(reference, rebuilt, rebuilt)
     assert same.value == 0 and same.low < 0 < same.high
+
+
+def test_the_cards_walk_is_the_default_of_the_walks_beside_it():
+    from diffusion_tutorial.checkpoints import load
+    from diffusion_tutorial.still_life.evaluate import diversity, law
+    from diffusion_tutorial.still_life.judge import Judge
+
+    model, judge = load("still-life-flow", device="cpu"), Judge.load()
+    read = flow.read_by(model, judge, 12)
+    card_s = diversity(model, judge, "a sphere", 12, flow.STEPS)["total_variation"]
+    for name, found in card_s.items():
+        assert total_variation(read[name], law(name, {"shape": "sphere"})) == found
+    other = {**read, "wall": (read["wall"] + torch.tensor([1] * 3 + [0] * 9)) % 4}
+    assert [flow.changed(read, other)[name].value for name in ("wall", "floor")] == [0.25, 0]
 
 
 def test_measure_fills_what_is_missing_and_no_more(tmp_path, monkeypatch):

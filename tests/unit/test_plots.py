@@ -235,3 +235,15 @@ def test_a_figure_of_lines_is_a_small_vector_with_text():
     assert ">0.990<" in bars
     page = plots.figure_bundle(draw(), "five lines")["text/html"]
     assert 'src="data:image/svg+xml;base64,' in page and f'width="{width}"' in page
+
+
+def test_lit_is_as_bright_as_the_map_says():
+    pictures = torch.full((3, 8, 8), 0.5)
+    maps = torch.tensor([[[0.2, 0.2], [0.2, 0.2]], [[0.4, 0.0], [0.4, 0.0]]])
+    found = plots.lit(pictures, maps)
+    assert found.shape == (2, 3, 8, 8) and (found[0] == 0.5).all()
+    assert (found[1, :, :, 0] == 0.5).all() and (found[1, :, :, -1] == 0).all()
+    with pytest.raises(ValueError, match="maps is .*allowed: 0 and more"):
+        plots.lit(pictures, torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match="maps is"):
+        plots.lit(pictures.expand(3, 3, 8, 8), maps)

@@ -1,9 +1,18 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from diffusion_tutorial.still_life.scenes import ATTRIBUTES, HELD_OUT, is_held_out, render, sample_scenes
+from diffusion_tutorial.still_life.scenes import (
+    ATTRIBUTES,
+    HELD_OUT,
+    REGIONS,
+    is_held_out,
+    masks,
+    render,
+    sample_scenes,
+)
 
 
 def test_scenes_depend_on_the_seed_alone():
@@ -99,3 +108,23 @@ def test_bad_scene_arguments_are_named(arguments, words):
 def test_bad_render_arguments_are_named():
     with pytest.raises(ValueError, match="samples is 0; allowed: 1 or more"):
         render(sample_scenes(1, 0), samples=0)
+
+
+def test_masks_are_where_a_colour_shows():
+    """Against pictures alone: a matte object's colour changes the pixels of its mask, and no others; so for the wall."""
+    scenes = sample_scenes(6, 12, fixed={"material": "matte"})
+    shows = masks(scenes, size=32)
+    assert (
+        shows.shape == (6, 3, 32, 32) and (shows.sum(1) == 1).all() and REGIONS == ("object", "floor", "wall")
+    )
+    base = render(scenes, size=32)
+    for region, column in (("object", 1), ("wall", 5)):
+        labels = scenes.labels.clone()
+        labels[:, column] = (labels[:, column] + 1) % len(ATTRIBUTES[list(ATTRIBUTES)[column]])
+        changed = (render(replace(scenes, labels=labels), size=32) != base).any(1)
+        assert changed.equal(shows[:, REGIONS.index(region)] > 0), region
+
+
+def test_masks_refuse_what_render_refuses():
+    with pytest.raises(ValueError, match="size is 0"):
+        masks(sample_scenes(1, 0), size=0)

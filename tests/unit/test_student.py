@@ -1,9 +1,11 @@
 """The student of one, two and four evaluations: what it is told, how it is made, what it refuses; networks untrained."""
 
 import math
+from importlib.resources import files
 
 import pytest
 import torch
+import yaml
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
@@ -14,7 +16,7 @@ from diffusion_tutorial.guidance import ClassifierFree
 from diffusion_tutorial.noise import gaussian
 from diffusion_tutorial.schedules import FlowSchedule
 from diffusion_tutorial.still_life.captions import WORDS, parse
-from diffusion_tutorial.still_life.scenes import ATTRIBUTES
+from diffusion_tutorial.still_life.scenes import ATTRIBUTES, sample_scenes
 from diffusion_tutorial.training import denoiser, distil
 
 QUESTIONS = {"drop": 0.1, "sparse": 0.3, "negatives": 0.5, "plain": 0.25}
@@ -267,3 +269,47 @@ def test_a_student_saved_and_read_is_the_same(student, tmp_path):
     assert again.config.time_cond_proj_dim == TOLD
     ours, theirs = again.state_dict(), student.adapter.unet.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+class Points:
+    """Student and teacher in one: both point at a picture of `value`, the student past it by `off` times sigma."""
+
+    def __init__(self, value, off=0.0):
+        self.value, self.off, self.asked = value, off, []
+
+    def guided(self, x, sigma, *condition):
+        self.asked.append((x, sigma, *condition))
+        return (x - self.value) / sigma[:, None, None, None]
+
+    def __call__(self, x, sigma, *condition):
+        sigma = sigma[:, None, None, None].clamp(min=1e-6)
+        return (x - self.value) / sigma - self.off
+
+
+def test_consistency_asks_nothing_more_of_a_student_that_agrees_with_itself():
+    """And walks start from noise alone: the pictures here are a thousand times as large as the noise."""
+    c = {"drop": 0.1, "sparse": 0.3, "negatives": 0.5, "plain": 0.25, "points": 16}
+    latents, labels = torch.full((2, 40, 4, 16, 16), 1000.0), sample_scenes(40, 0).labels
+    knows = Points(1000.0)
+    tokens = lambda texts: torch.tensor([[len(text)] for text in texts])  # noqa: E731
+    loss_fn = distil.consistency_loss(latents, labels, knows, tokens, c)
+    index, rng = torch.arange(40), torch.Generator().manual_seed(0)
+    assert float(loss_fn(knows, index, rng)[0]) < 1e-3
+    (x, sigma, _, scale, negative), *_ = knows.asked
+    assert set(sigma.tolist()) <= set(torch.tensor(distil.levels(16)[:-1]).tolist())
+    assert (sigma[:6] == sigma.max()).all() and x[sigma == sigma.max()].abs().max() < 10
+    assert x[sigma < 0.9].abs().amin((1, 2, 3)).min() > 50  # a tenth of the picture and more
+    assert scale.min() == 1 and scale.max() <= MOST and 0 < (negative > 0).sum() < 40
+    assert float(loss_fn(Points(1000.0, 1.0), index, rng)[0]) > 0.02
+
+
+def test_an_unknown_method_of_distillation_is_refused(tmp_path):
+    from diffusion_tutorial.training import __main__ as command
+
+    config = yaml.safe_load((files("diffusion_tutorial.training") / "config.yaml").read_text())
+    config["mixed_precision"], config["fast"]["method"] = "no", "magic"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    options = ["--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run"), "--init", "shipped"]
+    with pytest.raises(ValueError, match="fast.method is 'magic'; allowed: reflow, consistency"):
+        command.main([*options, "--stages", "fast"])
+    assert not (tmp_path / "run" / "pairs").exists()
