@@ -23,17 +23,21 @@ _LIVE_MAPS = 4.5
 
 @dataclass(frozen=True)
 class Tensors:
-    """What a component's weights are: their numbers, and how many of them transformers keeps out of float16."""
+    """What a component's weights are: their numbers, how many of them transformers keeps out of float16, and how many
+    are counters, 64-bit integers in any dtype (of a batch normalisation, such as FLUX.2's autoencoder has)."""
 
     parameters: int
     float32: int = 0
+    counters: int = 0
 
     def __add__(self, other: Tensors) -> Tensors:
-        return Tensors(self.parameters + other.parameters, self.float32 + other.float32)
+        return Tensors(
+            self.parameters + other.parameters, self.float32 + other.float32, self.counters + other.counters
+        )
 
     def bytes(self, dtype: torch.dtype) -> int:
         held = self.float32 if dtype == torch.float16 else 0
-        return (self.parameters - held) * dtype.itemsize + 4 * held
+        return (self.parameters - held - self.counters) * dtype.itemsize + 4 * held + 8 * self.counters
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,14 @@ def read_header(file: Path) -> dict:
 
 def count(tensors: Iterable[tuple[str, Iterable[int]]], keep: Iterable[str] = ()) -> Tensors:
     """Tensors of (name, shape) pairs. keep: parts of names, between dots, that float16 is not for."""
-    keep, total, held = set(keep), 0, 0
+    keep, total, held, counters = set(keep), 0, 0, 0
     for name, shape in tensors:
         size = math.prod(shape)
         total += size
+        counters += size if name.split(".")[-1] == "num_batches_tracked" else 0
         if keep & set(name.split(".")):
             held += size
-    return Tensors(total, held)
+    return Tensors(total, held, counters)
 
 
 def count_file(file: Path, keep: Iterable[str] = ()) -> Tensors:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "book" / "_ext")]
 import assignments  # noqa: E402
 import notebooks as pairing  # noqa: E402
+from classroom.source import source as assignment  # noqa: E402
 from published import Book, faults  # noqa: E402
 from published.faults import formulas, targets  # noqa: E402
 from vendored import ask  # noqa: E402
@@ -41,7 +42,7 @@ def test_nothing_is_raw(path):
 
 @pytest.mark.parametrize("name", assignments.names())
 def test_nothing_is_raw_in_an_assignment(name):
-    assert [fault for text in texts(assignments.source(name)) for fault in faults(text)] == []
+    assert [fault for text in texts(assignment(name)) for fault in faults(text)] == []
 
 
 @every_notebook
