@@ -30,7 +30,7 @@ def velocity(posterior_mean, x, sigma):
     return {{ way.sign }} * (x - posterior_mean(x, (1 - sigma) ** 2)) / sigma
 """,
         },
-        {"ends-found": 2, "velocity-shape": 1, "velocity-exact": 3},
+        {"ends-found": 2, "velocity-exact": 3},
     ),
     "the-other-way": Submission(
         "velocity and walk have the other sign",

@@ -11,7 +11,7 @@ import yaml
 
 from .code import has_words
 
-SETTINGS = {"at", "set", "file", "mode", "models"}  # values of controls and names of files, not words
+SETTINGS = {"at", "set", "file", "mode", "models", "word"}  # values of controls and names of files, not words
 SITE = {"_config.yml": ("title", "author", "html.extra_footer", "sphinx.config.html_theme_options.toc_title")}
 
 

@@ -232,6 +232,10 @@ def test_launch_buttons_open_the_notebook(soups, page):
     assert (ROOT / f"{page}.ipynb").exists()
 
 
+# The page's own address, and that of its twin in the other language: names for search engines, which no browser loads.
+NAMES_OF_PAGES = (["canonical"], ["alternate"])
+
+
 def test_no_page_or_script_names_a_content_network(html):
     """A page holds no script, style or picture of another origin, not even one that a click would load."""
     found = []
@@ -239,16 +243,15 @@ def test_no_page_or_script_names_a_content_network(html):
         for tag, attribute in (("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src")):
             for element in BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").find_all(tag):
                 value = element.get(attribute) or ""
-                if value.startswith(("http:", "https:", "//")) and element.get("rel") != ["canonical"]:
+                if value.startswith(("http:", "https:", "//")) and element.get("rel") not in NAMES_OF_PAGES:
                     found.append(f"{path.name}: {value}")
     assert found == []
 
 
 def test_sitemap_lists_every_page(html):
     text = (html / "sitemap.xml").read_text(encoding="utf-8")
-    assert re.findall(r"<loc>(.*?)</loc>", text) == sorted(
-        f"{Address.read().site}{page}.html" for page in PAGES
-    )
+    listed = re.findall(r"<loc>(.*?)</loc>", text)
+    assert listed == [f"{Address.read().site}{page}.html" for page in sorted(PAGES)]
 
 
 def test_public_modules_are_in_the_reference(soups):
