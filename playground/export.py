@@ -47,6 +47,8 @@ GRAPHS = ("text_encoder", "unet", "decoder")
 HALF = dict.fromkeys(GRAPHS, "float16")
 VERSION = 3  # of the manifest; playground/src/engine.mjs reads this one
 CLASSIC = "still-life"
+# The models that the page draws with beside it; the weak one answers to guidance in Python alone.
+FURTHER = tuple(name for name in MODELS if name not in (CLASSIC, "still-life-weak"))
 
 
 class TextEncoder(nn.Module):
@@ -244,7 +246,7 @@ def write(folder: Path, storage: Mapping[str, str] = HALF, others: Mapping | Non
     fresh.mkdir(parents=True)
     files = [put(fresh, name, data) for name, data in contents.items()]
     if others is None:
-        others = {name: load(name) for name in MODELS if name != CLASSIC}
+        others = {name: load(name) for name in FURTHER}
     models = {name: write_further(fresh, name, model, storage["unet"]) for name, model in others.items()}
     manifest = {"version": VERSION, "files": files, **description(), "models": models}
     (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
